@@ -1,0 +1,174 @@
+// swift-tools-version: 6.2
+// The rooms of the house and the arrows between them. An arrow goes only down or sideways to a room named in its row;
+// `swift build --explicit-target-dependency-import-check error` and HouseTests hold the sources to it.
+import Foundation
+import PackageDescription
+
+/// Set to leave the reference services and their packages out, so that quick loops, sanitizers and fuzzers build in seconds.
+let isGatewayOnly = ProcessInfo.processInfo.environment["GATEHOUSE_GATEWAY_ONLY"] == "1"
+
+let houseSettings: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .strictMemorySafety(),
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableExperimentalFeature("Lifetimes"),
+]
+
+func here(_ path: String) -> Bool {
+    FileManager.default.fileExists(atPath: Context.packageDirectory + "/" + path)
+}
+
+/// A C door: a header of shims over one library, and its link line.
+func door(_ name: String, links: [String] = []) -> [Target] {
+    guard here("Sources/\(name)") else { return [] }
+    return [.target(name: name, linkerSettings: links.map { .linkedLibrary($0) })]
+}
+
+func present(_ imports: [String]) -> [Target.Dependency] {
+    imports.filter { here("Sources/\($0)") }.map { .target(name: $0) }
+}
+
+/// A room of the house, with the rooms that it may import, and its tests.
+func room(_ name: String, _ imports: [String] = []) -> [Target] {
+    guard here("Sources/\(name)") else { return [] }
+    var targets: [Target] = [
+        .target(name: name, dependencies: present(imports), swiftSettings: houseSettings)
+    ]
+    if here("Tests/\(name)Tests") {
+        targets.append(
+            .testTarget(
+                name: "\(name)Tests", dependencies: present([name] + imports), swiftSettings: houseSettings))
+    }
+    return targets
+}
+
+func program(_ name: String, _ imports: [String], packages: [Target.Dependency] = []) -> [Target] {
+    guard here("Sources/\(name)") else { return [] }
+    return [
+        .executableTarget(name: name, dependencies: present(imports) + packages, swiftSettings: houseSettings)
+    ]
+}
+
+var targets: [Target] = []
+
+// Doors
+targets += door("CLinux")
+targets += door("COpenSSL", links: ["ssl", "crypto"])
+targets += door("CNghttp2", links: ["nghttp2"])
+targets += door("CYaml", links: ["yaml"])
+targets += door("CJemalloc", links: ["jemalloc"])
+// Cellar
+targets += room("Memory")
+targets += room("LinuxIO", ["CLinux", "Memory"])
+targets += room("Crypto", ["COpenSSL", "Memory"])
+// Rules
+targets += room("HTTP", ["Memory"])
+targets += room("Routing", ["HTTP", "Memory"])
+targets += room("RateLimit", ["Memory"])
+targets += room("JSON", ["Memory"])
+targets += room("JWT", ["Crypto", "JSON", "Memory"])
+targets += room("YAML", ["CYaml"])
+targets += room("Config", ["HTTP", "YAML"])
+targets += room("Telemetry", ["JSON", "Memory"])
+// Codecs
+targets += room("HTTP1", ["HTTP", "Memory"])
+targets += room("HTTP2", ["CNghttp2", "HTTP", "Memory"])
+targets += room("TLS", ["COpenSSL", "Crypto", "Memory"])
+// Machine
+targets += room("Reactor", ["LinuxIO", "Memory"])
+targets += room("Upstreams", ["Reactor", "LinuxIO", "TLS", "HTTP1", "HTTP2", "HTTP", "Telemetry", "Memory"])
+targets += room(
+    "Proxy",
+    [
+        "Upstreams", "Reactor", "LinuxIO", "TLS", "HTTP1", "HTTP2", "HTTP", "JWT", "Routing", "RateLimit",
+        "Telemetry", "Memory",
+    ])
+// Attic and front door
+targets += room(
+    "GatehouseServer",
+    [
+        "Proxy", "Upstreams", "Reactor", "LinuxIO", "TLS", "HTTP1", "HTTP2", "HTTP", "JWT", "JSON", "Routing",
+        "RateLimit", "Telemetry", "Config", "YAML", "Crypto", "Memory",
+    ])
+targets += program(
+    "gatehouse", ["GatehouseServer", "CJemalloc"],
+    packages: [.product(name: "ArgumentParser", package: "swift-argument-parser")])
+// Yard
+targets += program("gatehouse-upstream", ["Reactor", "LinuxIO", "HTTP1", "HTTP", "Memory"])
+targets += program("gatehouse-micro", ["HTTP1", "HTTP2", "HTTP", "JWT", "Routing", "RateLimit", "Telemetry", "Memory"])
+targets += fuzzers(["HTTP1", "HTTP", "JWT", "JSON", "Config", "YAML", "Memory"])
+// The house as a whole, read as text
+if here("Tests/HouseTests") {
+    targets.append(.testTarget(name: "HouseTests", swiftSettings: houseSettings))
+}
+
+/// One executable a fuzz target, built only when `GATEHOUSE_FUZZ` names it: libFuzzer brings its own `main`.
+func fuzzers(_ imports: [String]) -> [Target] {
+    guard let name = ProcessInfo.processInfo.environment["GATEHOUSE_FUZZ"] else { return [] }
+    return [
+        .executableTarget(
+            name: "Fuzz\(name)", dependencies: present(imports), path: "Tests/Fuzz/\(name)",
+            swiftSettings: houseSettings + [.unsafeFlags(["-parse-as-library"])])
+    ]
+}
+
+var dependencies: [Package.Dependency] = [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+]
+
+// Outbuildings: the reference services. They never import a room of the gateway.
+if !isGatewayOnly && here("Sources/gatehouse-services") {
+    dependencies += [
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+        .package(url: "https://github.com/vapor/jwt-kit", from: "5.7.1"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    ]
+    let libraries: [Target.Dependency] = [
+        .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "GRDB", package: "GRDB.swift"),
+        .product(name: "JWTKit", package: "jwt-kit"),
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "HTTPTypes", package: "swift-http-types"),
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+    ]
+    /// A room of the outbuildings: libraries that predate strict memory safety make its warnings noise, so it is off here.
+    func outbuilding(_ name: String, _ imports: [String], isProgram: Bool = false) -> [Target] {
+        guard here("Sources/\(name)") else { return [] }
+        let settings: [SwiftSetting] = [
+            .swiftLanguageMode(.v6), .enableUpcomingFeature("ExistentialAny"),
+            .enableUpcomingFeature("InternalImportsByDefault"), .enableUpcomingFeature("MemberImportVisibility"),
+        ]
+        let needs = present(imports) + libraries
+        var made: [Target] = [
+            isProgram
+                ? .executableTarget(name: name, dependencies: needs, swiftSettings: settings)
+                : .target(name: name, dependencies: needs, swiftSettings: settings)
+        ]
+        if here("Tests/\(name)Tests") {
+            made.append(
+                .testTarget(
+                    name: "\(name)Tests", dependencies: present([name] + imports) + libraries,
+                    swiftSettings: settings))
+        }
+        return made
+    }
+    targets += door("CSodium", links: ["sodium"])
+    targets += outbuilding("ServiceKit", ["CSodium"])
+    targets += outbuilding("AuthService", ["ServiceKit", "CSodium"])
+    targets += outbuilding("CoreService", ["ServiceKit"])
+    targets += outbuilding("WorkerService", ["ServiceKit"])
+    targets += outbuilding("SearchService", ["ServiceKit"])
+    targets += outbuilding(
+        "gatehouse-services", ["ServiceKit", "AuthService", "CoreService", "WorkerService", "SearchService"],
+        isProgram: true)
+}
+
+let package = Package(name: "gatehouse", dependencies: dependencies, targets: targets)

@@ -1,0 +1,1 @@
+/// Owned bytes, bounded tables: the cellar.
