@@ -1,0 +1,48 @@
+/// An IPv4 or IPv6 address. An IPv4 address is held in its IPv4-mapped form, `::ffff:a.b.c.d` (RFC 4291 §2.5.5.2).
+public struct HostAddress: Sendable, Hashable {
+    /// The first eight bytes, most significant first.
+    public let high: UInt64
+    /// The last eight bytes, most significant first.
+    public let low: UInt64
+    /// Whether it was written as an IPv4 address.
+    public let isIPv4: Bool
+
+    /// Network order: 4 bytes for IPv4, 16 for IPv6.
+    public var networkBytes: [UInt8] { isIPv4 ? Array(mappedBytes[12...]) : mappedBytes }
+
+    /// Network order, always 16 bytes.
+    public var mappedBytes: [UInt8] {
+        [high, low].flatMap { word in (0..<8).map { UInt8(truncatingIfNeeded: word >> (56 - 8 * UInt64($0))) }
+        }
+    }
+}
+
+/// An address and port to listen on. Port 0: the kernel chooses one.
+public struct BindAddress: Sendable, Hashable {
+    public let host: HostAddress
+    public let port: UInt16
+    /// As the user wrote it.
+    public let text: String
+}
+
+/// A network: all addresses that share the first `lengthBits` bits, in the 128-bit space that holds IPv4 as mapped
+/// addresses (so `10.0.0.0/8` has 104 bits).
+public struct AddressPrefix: Sendable, Hashable {
+    public let high: UInt64
+    public let low: UInt64
+    /// 0 to 128.
+    public let lengthBits: Int
+}
+
+/// One address of a service.
+public struct EndpointAddress: Sendable, Hashable {
+    public enum Host: Sendable, Hashable {
+        case address(HostAddress)
+        /// A DNS name, in lower case.
+        case name(String)
+    }
+    public let host: Host
+    public let port: UInt16
+    /// What a request's `Host` says when the client's own is not preserved: host and port as in the URL, without a default port.
+    public let authority: String
+}

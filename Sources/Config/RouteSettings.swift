@@ -1,0 +1,68 @@
+/// One entry of `services`.
+public struct ServiceSettings: Sendable, Hashable {
+    public enum Balance: Sendable, Hashable { case roundRobin, leastRequest, random }
+
+    public let name: Located<String>
+    /// At least one; no two the same.
+    public let endpoints: [Located<EndpointAddress>]
+    public let balance: Balance
+    public let keepaliveIdleNanoseconds: Int
+    /// Idle connections kept a worker.
+    public let keepaliveConnections: Int
+    /// Those of its `resilience` profile, or the defaults.
+    public let timeouts: TimeoutSettings
+}
+
+/// How long a service may take.
+public struct TimeoutSettings: Sendable, Hashable {
+    public let connectNanoseconds: Int
+    /// Until the response head.
+    public let requestNanoseconds: Int
+    /// Between body bytes.
+    public let idleNanoseconds: Int
+}
+
+/// One entry of `routes`, with every default filled in.
+public struct RouteSettings: Sendable, Hashable {
+    /// Which listeners a route is on.
+    public enum Listeners: Sendable, Hashable {
+        case all
+        /// Indices into `Configuration.listeners`.
+        case only([Int])
+    }
+
+    /// Who may pass.
+    public enum Authentication: Sendable, Hashable {
+        case none
+        /// Index into `Configuration.issuers`.
+        case issuer(Int)
+    }
+
+    public let name: Located<String>
+    /// In normal form; begins with `/`, does not end with `/` unless it is `/`. Matches whole segments.
+    public let prefix: Located<String>
+    /// Empty = any host.
+    public let hosts: [HostPattern]
+    public let listeners: Listeners
+    /// Index into `Configuration.services`.
+    public let service: Int
+    public let authentication: Authentication
+    /// Indices into `Configuration.limits`, in the order of the file, none twice.
+    public let limits: [Int]
+    /// `Int.max` = no limit.
+    public let bodyMaxBytes: Int
+    /// The route's own, else the service's.
+    public let timeouts: TimeoutSettings
+    public let stripsPrefix: Bool
+    public let preservesHost: Bool
+    /// `false` = no access line; counters go on.
+    public let isLogged: Bool
+}
+
+/// A host name that a route is for, in lower case.
+public struct HostPattern: Sendable, Hashable {
+    /// Without the `*.` of a wildcard.
+    public let name: String
+    /// Whether it stands for every name that ends in `.name`.
+    public let isWildcard: Bool
+}
