@@ -98,7 +98,8 @@ targets += program(
     packages: [.product(name: "ArgumentParser", package: "swift-argument-parser")])
 // Yard
 targets += program("gatehouse-upstream", ["Reactor", "LinuxIO", "HTTP1", "HTTP", "Memory"])
-targets += program("gatehouse-micro", ["HTTP1", "HTTP2", "HTTP", "JWT", "Routing", "RateLimit", "Telemetry", "Memory"])
+targets += program(
+    "gatehouse-micro", ["HTTP1", "HTTP2", "HTTP", "JWT", "Routing", "RateLimit", "Telemetry", "Memory"])
 targets += fuzzers(["HTTP1", "HTTP", "JWT", "JSON", "Config", "YAML", "Memory"])
 // The house as a whole, read as text
 if here("Tests/HouseTests") {
@@ -111,6 +112,7 @@ func fuzzers(_ imports: [String]) -> [Target] {
     return [
         .executableTarget(
             name: "Fuzz\(name)", dependencies: present(imports), path: "Tests/Fuzz/\(name)",
+            exclude: here("Tests/Fuzz/\(name)/corpus") ? ["corpus"] : [],
             swiftSettings: houseSettings + [.unsafeFlags(["-parse-as-library"])])
     ]
 }
@@ -144,7 +146,8 @@ if !isGatewayOnly && here("Sources/gatehouse-services") {
         guard here("Sources/\(name)") else { return [] }
         let settings: [SwiftSetting] = [
             .swiftLanguageMode(.v6), .enableUpcomingFeature("ExistentialAny"),
-            .enableUpcomingFeature("InternalImportsByDefault"), .enableUpcomingFeature("MemberImportVisibility"),
+            .enableUpcomingFeature("InternalImportsByDefault"),
+            .enableUpcomingFeature("MemberImportVisibility"),
         ]
         let needs = present(imports) + libraries
         var made: [Target] = [

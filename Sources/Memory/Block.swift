@@ -1,0 +1,212 @@
+/// What stands before the bytes of a block. 64 bytes are kept for it so that the bytes begin on a cache line.
+@usableFromInline @unsafe struct BlockHeader {
+    @usableFromInline var next: UnsafeMutablePointer<BlockHeader>?
+    @usableFromInline let pool: UnsafeMutablePointer<BlockPoolState>
+    @usableFromInline let capacity: Int
+    @usableFromInline var start = 0
+    @usableFromInline var end = 0
+
+    @usableFromInline init(pool: UnsafeMutablePointer<BlockPoolState>, capacity: Int) {
+        unsafe self.pool = pool
+        unsafe self.capacity = capacity
+    }
+
+    /// Bytes from the header's address to the first byte of content.
+    @inlinable static var reserved: Int { 64 }
+}
+
+@usableFromInline @unsafe struct BlockPoolState {
+    @usableFromInline var free: UnsafeMutablePointer<BlockHeader>?
+    @usableFromInline var freeCount = 0
+    @usableFromInline var outstanding = 0
+    @usableFromInline let capacity: Int
+    @usableFromInline let limit: Int
+    @usableFromInline let keep: Int
+    @usableFromInline var isAbandoned = false
+
+    @usableFromInline init(capacity: Int, limit: Int, keep: Int) {
+        unsafe self.capacity = capacity
+        unsafe self.limit = limit
+        unsafe self.keep = keep
+    }
+}
+
+/// One worker's blocks of one size, kept on a free list. Not shared between threads.
+///
+/// Invariant that makes it safe: the state lives until the pool and its last block are gone.
+@frozen @safe public struct BlockPool: ~Copyable {
+    @usableFromInline let state: UnsafeMutablePointer<BlockPoolState>
+
+    /// `blockBytes` is the size of a block in memory (its capacity is 64 less), `limit` how many may be out at once,
+    /// `keep` how many unused ones are held back from the allocator.
+    public init(blockBytes: Int = 16384, limit: Int, keep: Int = 256) {
+        precondition(blockBytes > 64 && limit > 0 && keep >= 0)
+        unsafe state = .allocate(capacity: 1)
+        unsafe state.initialize(
+            to: BlockPoolState(capacity: blockBytes - BlockHeader.reserved, limit: limit, keep: keep))
+    }
+
+    /// How many bytes a block of this pool holds.
+    @inlinable public var blockCapacity: Int { unsafe state.pointee.capacity }
+
+    /// How many blocks are out.
+    @inlinable public var outstanding: Int { unsafe state.pointee.outstanding }
+
+    /// Whether no further block may be taken.
+    @inlinable public var isExhausted: Bool { unsafe state.pointee.outstanding >= state.pointee.limit }
+
+    /// Whether `count` more blocks may be taken.
+    @inlinable public func canTake(_ count: Int) -> Bool {
+        unsafe state.pointee.limit &- state.pointee.outstanding >= count
+    }
+
+    /// An empty block; `nil` when the limit of the pool is reached.
+    @inlinable public func take() -> Block? {
+        guard let header = unsafe takeHeader() else { return nil }
+        return unsafe Block(header: header)
+    }
+
+    @inlinable func takeHeader() -> UnsafeMutablePointer<BlockHeader>? {
+        guard unsafe state.pointee.outstanding < state.pointee.limit else { return nil }
+        unsafe state.pointee.outstanding &+= 1
+        guard let header = unsafe state.pointee.free else { return unsafe BlockPool.grow(state) }
+        unsafe state.pointee.free = header.pointee.next
+        unsafe state.pointee.freeCount &-= 1
+        unsafe header.pointee.next = nil
+        unsafe header.pointee.start = 0
+        unsafe header.pointee.end = 0
+        return unsafe header
+    }
+
+    @usableFromInline @inline(never)
+    static func grow(_ state: UnsafeMutablePointer<BlockPoolState>) -> UnsafeMutablePointer<BlockHeader> {
+        let capacity = unsafe state.pointee.capacity
+        let raw = unsafe UnsafeMutableRawPointer.allocate(
+            byteCount: capacity + BlockHeader.reserved, alignment: 64)
+        let header = unsafe raw.bindMemory(to: BlockHeader.self, capacity: 1)
+        unsafe header.initialize(to: BlockHeader(pool: state, capacity: capacity))
+        return unsafe header
+    }
+
+    @inlinable static func giveBack(_ header: UnsafeMutablePointer<BlockHeader>) {
+        let state = unsafe header.pointee.pool
+        unsafe state.pointee.outstanding &-= 1
+        if unsafe state.pointee.freeCount < state.pointee.keep, unsafe !state.pointee.isAbandoned {
+            unsafe header.pointee.next = state.pointee.free
+            unsafe state.pointee.free = header
+            unsafe state.pointee.freeCount &+= 1
+        } else {
+            unsafe shrink(header, state)
+        }
+    }
+
+    @usableFromInline @inline(never)
+    static func shrink(
+        _ header: UnsafeMutablePointer<BlockHeader>, _ state: UnsafeMutablePointer<BlockPoolState>
+    ) {
+        unsafe UnsafeMutableRawPointer(header).deallocate()
+        if unsafe state.pointee.isAbandoned, unsafe state.pointee.outstanding == 0 {
+            unsafe state.deallocate()
+        }
+    }
+
+    deinit {
+        while let header = unsafe state.pointee.free {
+            unsafe state.pointee.free = header.pointee.next
+            unsafe UnsafeMutableRawPointer(header).deallocate()
+        }
+        if unsafe state.pointee.outstanding == 0 {
+            unsafe state.deallocate()
+        } else {
+            // Blocks are still out: the last one frees the state.
+            unsafe state.pointee.isAbandoned = true
+            unsafe state.pointee.freeCount = 0
+        }
+    }
+}
+
+/// A buffer of a pool, owned by exactly one holder; it goes back to its pool when that holder lets go.
+///
+/// Invariant that makes it safe: `start <= end <= capacity`, and the header is nobody else's.
+@frozen @safe public struct Block: ~Copyable {
+    @usableFromInline let header: UnsafeMutablePointer<BlockHeader>
+
+    @inlinable init(header: UnsafeMutablePointer<BlockHeader>) { unsafe self.header = header }
+
+    deinit { unsafe BlockPool.giveBack(header) }
+
+    @inlinable var base: UnsafeMutableRawPointer {
+        unsafe UnsafeMutableRawPointer(header) + BlockHeader.reserved
+    }
+
+    /// Gives up the block without giving it back.
+    @inlinable consuming func release() -> UnsafeMutablePointer<BlockHeader> {
+        let owned = unsafe header
+        discard self
+        return unsafe owned
+    }
+
+    /// How many bytes are held.
+    @inlinable public var byteCount: Int { unsafe header.pointee.end &- header.pointee.start }
+
+    /// How many bytes can still be appended.
+    @inlinable public var freeCount: Int { unsafe header.pointee.capacity &- header.pointee.end }
+
+    @inlinable public var isEmpty: Bool { byteCount == 0 }
+
+    /// The bytes held.
+    @inlinable public var bytes: RawSpan {
+        @_lifetime(borrow self) get {
+            let span = unsafe RawSpan(_unsafeStart: base + header.pointee.start, byteCount: byteCount)
+            return unsafe _overrideLifetime(span, borrowing: self)
+        }
+    }
+
+    /// Drops the first `count` bytes.
+    @inlinable public mutating func consume(_ count: Int) {
+        precondition(count >= 0 && count <= byteCount)
+        unsafe header.pointee.start &+= count
+    }
+
+    @inlinable public mutating func removeAll() {
+        unsafe header.pointee.start = 0
+        unsafe header.pointee.end = 0
+    }
+
+    /// Appends what fits of `bytes`; returns how many were taken.
+    @inlinable @discardableResult public mutating func append(_ bytes: RawSpan) -> Int {
+        let count = min(bytes.byteCount, freeCount)
+        unsafe header.pointee.append(prefix: count, of: bytes, at: base)
+        return count
+    }
+
+    /// Appends one byte; `false` when there is no room.
+    @inlinable @discardableResult public mutating func append(_ byte: UInt8) -> Bool {
+        guard freeCount > 0 else { return false }
+        unsafe base.storeBytes(of: byte, toByteOffset: header.pointee.end, as: UInt8.self)
+        unsafe header.pointee.end &+= 1
+        return true
+    }
+
+    /// Lets `fill` write into the free space; it returns how many bytes it wrote. For rooms that call C.
+    @inlinable @unsafe public mutating func fillUnsafely(_ fill: (UnsafeMutableRawBufferPointer) -> Int)
+        -> Int
+    {
+        let space = unsafe UnsafeMutableRawBufferPointer(start: base + header.pointee.end, count: freeCount)
+        let written = unsafe fill(space)
+        precondition(written >= 0 && written <= freeCount)
+        unsafe header.pointee.end &+= written
+        return written
+    }
+}
+
+extension BlockHeader {
+    @inlinable mutating func append(prefix count: Int, of bytes: RawSpan, at base: UnsafeMutableRawPointer) {
+        let offset = unsafe end
+        unsafe bytes.withUnsafeBytes { source in
+            guard count > 0, let start = source.baseAddress else { return }
+            unsafe (base + offset).copyMemory(from: start, byteCount: count)
+        }
+        unsafe end &+= count
+    }
+}

@@ -1,0 +1,182 @@
+/// A range of bytes in some buffer, as offsets. Holds no reference: whoever owns the buffer says what it means.
+@frozen public struct ByteRange: Equatable, Sendable {
+    public var start: UInt32
+    public var count: UInt32
+
+    @inlinable public init(start: Int, end: Int) {
+        precondition(start >= 0 && end >= start && end <= Int(UInt32.max))
+        self.start = UInt32(truncatingIfNeeded: start)
+        self.count = UInt32(truncatingIfNeeded: end &- start)
+    }
+
+    @inlinable public static var empty: ByteRange { ByteRange(start: 0, end: 0) }
+
+    @inlinable public var lowerBound: Int { Int(start) }
+    @inlinable public var upperBound: Int { Int(start) &+ Int(count) }
+    @inlinable public var isEmpty: Bool { count == 0 }
+}
+
+/// A set of byte values, as four words. Membership is a shift and a mask.
+@frozen public struct ByteSet: Sendable {
+    @usableFromInline let words: (UInt64, UInt64, UInt64, UInt64)
+
+    /// The bytes that `isMember` names.
+    @inlinable public init(where isMember: (UInt8) -> Bool) {
+        var low: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
+        for value in 0..<64 {
+            let bit = UInt64(1) << UInt64(value)
+            if isMember(UInt8(value)) { low.0 |= bit }
+            if isMember(UInt8(value + 64)) { low.1 |= bit }
+            if isMember(UInt8(value + 128)) { low.2 |= bit }
+            if isMember(UInt8(value + 192)) { low.3 |= bit }
+        }
+        words = low
+    }
+
+    /// The set with these bits: `words.0` holds bytes 0 to 63, and so on. For constants that must not be computed at run time.
+    @inlinable public init(bits first: UInt64, _ second: UInt64, _ third: UInt64, _ fourth: UInt64) {
+        words = (first, second, third, fourth)
+    }
+
+    @inlinable public func contains(_ byte: UInt8) -> Bool {
+        let low = byte & 64 == 0 ? words.0 : words.1
+        let high = byte & 64 == 0 ? words.2 : words.3
+        return (byte & 128 == 0 ? low : high) &>> UInt64(byte & 63) & 1 == 1
+    }
+}
+
+extension RawSpan {
+    /// The byte at `offset`, checked.
+    @inlinable public subscript(_ offset: Int) -> UInt8 {
+        @inline(__always) get {
+            precondition(offset >= 0 && offset < byteCount)
+            return unsafe unsafeLoad(fromUncheckedByteOffset: offset, as: UInt8.self)
+        }
+    }
+
+    /// The bytes of `range`, which must lie inside.
+    @inlinable public subscript(_ range: ByteRange) -> RawSpan {
+        @_lifetime(copy self) @inline(__always) get { extracting(range.lowerBound..<range.upperBound) }
+    }
+
+    /// Eight bytes from `offset`, in the machine's order; the offset and seven more must lie inside.
+    @inlinable public func word(at offset: Int) -> UInt64 {
+        precondition(offset >= 0 && offset <= byteCount &- 8)
+        return unsafe unsafeLoadUnaligned(fromUncheckedByteOffset: offset, as: UInt64.self)
+    }
+
+    /// The first offset at or past `from` that holds `byte`; `byteCount` when none does.
+    @inlinable public func firstIndex(of byte: UInt8, from: Int) -> Int {
+        precondition(from >= 0)
+        var offset = from
+        let pattern = UInt64(byte) &* 0x0101_0101_0101_0101
+        while offset &+ 8 <= byteCount {
+            // The classic zero-byte test over a word; its lowest set bit marks the first hit (little-endian).
+            let difference = word(at: offset) ^ pattern
+            let hits = (difference &- 0x0101_0101_0101_0101) & ~difference & 0x8080_8080_8080_8080
+            if hits != 0 { return offset &+ hits.trailingZeroBitCount &>> 3 }
+            offset &+= 8
+        }
+        while offset < byteCount {
+            if self[offset] == byte { return offset }
+            offset &+= 1
+        }
+        return byteCount
+    }
+
+    /// The first offset at or past `from` whose byte is not in `set`; `byteCount` when all are.
+    @inlinable public func firstIndex(notIn set: ByteSet, from: Int) -> Int {
+        precondition(from >= 0)
+        var offset = from
+        while offset < byteCount, set.contains(self[offset]) { offset &+= 1 }
+        return offset < byteCount ? offset : byteCount
+    }
+
+    /// Whether these are exactly the bytes of `text`.
+    @inlinable public func equals(_ text: StaticString) -> Bool {
+        guard text.utf8CodeUnitCount == byteCount else { return false }
+        return text.utf8Span.equals(self)
+    }
+
+    /// Whether both hold the same bytes.
+    @inlinable public func equals(_ other: RawSpan) -> Bool {
+        guard byteCount == other.byteCount else { return false }
+        var offset = 0
+        while offset &+ 8 <= byteCount {
+            if word(at: offset) != other.word(at: offset) { return false }
+            offset &+= 8
+        }
+        while offset < byteCount {
+            if self[offset] != other[offset] { return false }
+            offset &+= 1
+        }
+        return true
+    }
+
+    /// Whether both are the same when the case of ASCII letters is ignored.
+    @inlinable public func equalsIgnoringCase(_ other: RawSpan) -> Bool {
+        guard byteCount == other.byteCount else { return false }
+        var offset = 0
+        while offset < byteCount {
+            if self[offset].lowercased != other[offset].lowercased { return false }
+            offset &+= 1
+        }
+        return true
+    }
+
+    /// Whether these are the bytes of `text` when the case of ASCII letters is ignored.
+    @inlinable public func equalsIgnoringCase(_ text: StaticString) -> Bool {
+        equalsIgnoringCase(text.utf8Span)
+    }
+
+    /// Whether the first bytes are those of `prefix`.
+    @inlinable public func starts(with prefix: RawSpan) -> Bool {
+        byteCount >= prefix.byteCount && extracting(0..<prefix.byteCount).equals(prefix)
+    }
+
+    /// A copy, for cold paths and tests.
+    public var array: [UInt8] {
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(byteCount)
+        for offset in 0..<byteCount { bytes.append(self[offset]) }
+        return bytes
+    }
+
+    /// A copy as text, invalid UTF-8 repaired; for cold paths and tests.
+    public var text: String { String(decoding: array, as: UTF8.self) }
+}
+
+extension UInt8 {
+    /// The lower-case letter if this is an ASCII upper-case letter, else the byte itself.
+    @inlinable public var lowercased: UInt8 { self &- 0x41 < 26 ? self | 0x20 : self }
+
+    @inlinable public var isDigit: Bool { self &- 0x30 < 10 }
+
+    /// The value of a hexadecimal digit of either case, `nil` for any other byte.
+    @inlinable public var hexValue: UInt8? {
+        if self &- 0x30 < 10 { return self &- 0x30 }
+        let letter = lowercased
+        return letter &- 0x61 < 6 ? letter &- 0x61 &+ 10 : nil
+    }
+}
+
+extension StaticString {
+    /// The bytes of the literal; they live for ever.
+    @inlinable public var utf8Span: RawSpan {
+        @_lifetime(immortal) get {
+            precondition(hasPointerRepresentation)
+            let span = unsafe RawSpan(_unsafeStart: utf8Start, byteCount: utf8CodeUnitCount)
+            return unsafe _overrideLifetime(span, borrowing: ())
+        }
+    }
+}
+
+extension Array where Element == UInt8 {
+    /// These bytes as a raw span. The `bytes` of `Span<UInt8>` is marked unsafe in Swift 6.3; it is wrapped once, here.
+    @inlinable public var rawSpan: RawSpan {
+        @_lifetime(borrow self) get {
+            let raw = unsafe span.bytes
+            return unsafe _overrideLifetime(raw, borrowing: self)
+        }
+    }
+}

@@ -1,0 +1,88 @@
+/// Elements whose number is settled at the start: no growth, no copy on write, no reference count.
+///
+/// Invariant that makes it safe: `base` holds `count` initialised elements, owned by this value alone.
+@frozen @safe public struct FixedArray<Element: ~Copyable>: ~Copyable {
+    @usableFromInline let base: UnsafeMutablePointer<Element>
+    public let count: Int
+
+    /// `make` is called once for each index, in order.
+    @inlinable public init(count: Int, _ make: (Int) -> Element) {
+        precondition(count >= 0)
+        unsafe base = .allocate(capacity: max(count, 1))
+        self.count = count
+        for index in 0..<count { unsafe (base + index).initialize(to: make(index)) }
+    }
+
+    @inlinable public var isEmpty: Bool { count == 0 }
+
+    // Addressors, not coroutines: the lifetime of a span into an element is then known to be the array's own.
+    @inlinable public subscript(_ index: Int) -> Element {
+        @inline(__always) unsafeAddress {
+            precondition(index >= 0 && index < count)
+            return unsafe UnsafePointer(base + index)
+        }
+        @inline(__always) unsafeMutableAddress {
+            precondition(index >= 0 && index < count)
+            return unsafe base + index
+        }
+    }
+
+    deinit {
+        unsafe base.deinitialize(count: count)
+        unsafe base.deallocate()
+    }
+}
+
+extension FixedArray {
+    /// A copy of `elements`.
+    @inlinable public init(_ elements: [Element]) { self.init(count: elements.count) { elements[$0] } }
+}
+
+// Whoever may send the elements may send their owner: there is no other reference to them.
+extension FixedArray: @unchecked Sendable where Element: Sendable & ~Copyable {}
+
+/// A first-in first-out queue with room for a fixed number of elements.
+@frozen @safe public struct FixedQueue<Element: ~Copyable>: ~Copyable {
+    @usableFromInline let base: UnsafeMutablePointer<Element>
+    public let capacity: Int
+    @usableFromInline var head = 0
+    @usableFromInline var used = 0
+
+    @inlinable public var count: Int { used }
+
+    public init(capacity: Int) {
+        precondition(capacity > 0)
+        unsafe base = .allocate(capacity: capacity)
+        self.capacity = capacity
+    }
+
+    @inlinable public var isEmpty: Bool { count == 0 }
+    @inlinable public var isFull: Bool { count == capacity }
+
+    @usableFromInline func slot(_ offset: Int) -> Int {
+        let index = head &+ offset
+        return index >= capacity ? index &- capacity : index
+    }
+
+    /// Adds at the end; hands the element back when there is no room.
+    public mutating func push(_ element: consuming Element) -> Element? {
+        guard count < capacity else { return element }
+        unsafe (base + slot(count)).initialize(to: element)
+        used &+= 1
+        return nil
+    }
+
+    /// Takes the oldest.
+    public mutating func pop() -> Element? {
+        guard count > 0 else { return nil }
+        let element = unsafe (base + head).move()
+        head = slot(1)
+        used &-= 1
+        return element
+    }
+
+    deinit {
+        for offset in 0..<count { unsafe (base + slot(offset)).deinitialize(count: 1) }
+        unsafe base.deallocate()
+    }
+}

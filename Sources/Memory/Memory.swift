@@ -1,1 +1,0 @@
-/// Owned bytes, bounded tables: the cellar.

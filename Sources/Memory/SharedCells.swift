@@ -1,0 +1,104 @@
+public import Synchronization
+
+// What several threads share is immortal: it is made at the start of the process (or once a test) and never freed, so
+// that a handle to it is a plain pointer, and reading through it costs no reference count. The pointers are kept
+// here, so that a leak checker sees them held.
+private let immortals = Mutex<[UInt]>([])
+
+private func immortal(byteCount: Int) -> UnsafeMutableRawPointer {
+    let memory = UnsafeMutableRawPointer.allocate(byteCount: byteCount, alignment: 64)
+    unsafe memory.initializeMemory(as: UInt8.self, repeating: 0, count: byteCount)
+    let address = UInt(bitPattern: memory)
+    immortals.withLock { $0.append(address) }
+    return unsafe memory
+}
+
+/// Numbers that several threads read and write, one cache line each, relaxed. A handle: copies name the same cells.
+///
+/// Invariant that makes it safe: the memory is never freed and `count` cells long.
+@frozen @safe public struct SharedCells: @unchecked Sendable {
+    @usableFromInline let base: UnsafeMutableRawPointer
+    public let count: Int
+
+    /// `count` cells that hold 0.
+    public init(count: Int) {
+        precondition(count > 0)
+        self.count = count
+        unsafe base = immortal(byteCount: count * 64)
+    }
+
+    @inlinable func cell(_ index: Int) -> UnsafeMutablePointer<Atomic<Int>> {
+        precondition(index >= 0 && index < count)
+        return unsafe (base + index &* 64).assumingMemoryBound(to: Atomic<Int>.self)
+    }
+
+    @inlinable public func load(_ index: Int) -> Int { unsafe cell(index).pointee.load(ordering: .relaxed) }
+
+    @inlinable public func store(_ value: Int, at index: Int) {
+        unsafe cell(index).pointee.store(value, ordering: .relaxed)
+    }
+
+    /// Adds with a locked instruction (20 cycles); returns the new value.
+    @inlinable @discardableResult public func add(_ value: Int, at index: Int) -> Int {
+        unsafe cell(index).pointee.wrappingAdd(value, ordering: .relaxed).newValue
+    }
+}
+
+/// Numbers that one thread writes and any thread reads: plain moves. A handle: copies name the same counters.
+///
+/// Invariant that makes it safe: the memory is never freed and `count` words long.
+@frozen @safe public struct CounterBlock: @unchecked Sendable {
+    @usableFromInline let base: UnsafeMutablePointer<Atomic<Int>>
+    public let count: Int
+
+    /// `count` counters at 0.
+    public init(count: Int) {
+        precondition(count > 0)
+        self.count = count
+        unsafe base = immortal(byteCount: (count * 8 + 63) / 64 * 64).bindMemory(
+            to: Atomic<Int>.self, capacity: count)
+    }
+
+    /// Adds; only the owning thread may.
+    @inlinable public func add(_ value: Int, at index: Int) {
+        precondition(index >= 0 && index < count)
+        // A single writer needs no locked instruction.
+        unsafe base[index].store(base[index].load(ordering: .relaxed) &+ value, ordering: .relaxed)
+    }
+
+    @inlinable public func load(_ index: Int) -> Int {
+        precondition(index >= 0 && index < count)
+        return unsafe base[index].load(ordering: .relaxed)
+    }
+}
+
+/// A table of pairs of words, each pair changed as one (`cmpxchg16b`), shared by all threads. A handle, as above.
+///
+/// Invariant that makes it safe: `pairs` points at `count` 16-byte aligned pairs that are never freed.
+@frozen @safe public struct WordPairTable: @unchecked Sendable {
+    @usableFromInline let pairs: UnsafeMutablePointer<Atomic<WordPair>>
+    public let count: Int
+
+    /// `count` pairs of zeros.
+    public init(count: Int) {
+        precondition(count > 0)
+        self.count = count
+        unsafe pairs = immortal(byteCount: count * 16).bindMemory(to: Atomic<WordPair>.self, capacity: count)
+    }
+
+    /// The pair at `index`.
+    @inlinable public func load(_ index: Int) -> WordPair {
+        precondition(index >= 0 && index < count)
+        return unsafe pairs[index].load(ordering: .acquiring)
+    }
+
+    /// Replaces the pair at `index` if it still is `expected`; tells what it was.
+    @inlinable public func exchange(_ index: Int, from expected: WordPair, to desired: WordPair) -> (
+        isExchanged: Bool, original: WordPair
+    ) {
+        precondition(index >= 0 && index < count)
+        let result = unsafe pairs[index].compareExchange(
+            expected: expected, desired: desired, ordering: .acquiringAndReleasing)
+        return (result.exchanged, result.original)
+    }
+}

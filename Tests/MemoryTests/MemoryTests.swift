@@ -1,0 +1,149 @@
+import Memory
+import Synchronization
+import Testing
+
+@Suite("Blocks and queues") struct BlockTests {
+    private func filled(_ text: String, times: Int = 1) -> [UInt8] {
+        Array(String(repeating: text, count: times).utf8)
+    }
+
+    @Test("a pool hands out no more than its limit, and takes blocks back") func limit() {
+        let pool = BlockPool(blockBytes: 128, limit: 2)
+        do {
+            let first = pool.take()
+            let second = pool.take()
+            let third = pool.take()
+            let answers = (first != nil, second != nil, third == nil, pool.outstanding)
+            #expect(answers == (true, true, true, 2))
+        }
+        #expect(pool.outstanding == 0)
+    }
+
+    @Test(
+        "a queue gives back the bytes it was given, in order, across blocks",
+        arguments: [1, 63, 64, 65, 1000])
+    func order(count: Int) {
+        let pool = BlockPool(blockBytes: 128, limit: 100)
+        var queue = ByteQueue()
+        let bytes = (0..<count).map { UInt8(truncatingIfNeeded: $0) }
+        let isTaken = queue.append(bytes.rawSpan, from: pool)
+        #expect(isTaken)
+        var read: [UInt8] = []
+        while !queue.isEmpty {
+            let piece = queue.firstBytes.array
+            read += piece.prefix(7)
+            queue.consume(min(7, piece.count))
+        }
+        #expect(read == bytes)
+        let left = pool.outstanding
+        #expect(left == 0)
+    }
+
+    @Test("an exhausted pool refuses an append whole") func exhausted() {
+        let pool = BlockPool(blockBytes: 128, limit: 1)
+        var queue = ByteQueue()
+        let isTaken = queue.append(filled("x", times: 65).rawSpan, from: pool)
+        #expect(!isTaken)
+        let count = queue.byteCount
+        #expect(count == 0)
+    }
+
+    @Test("moving a part of a queue moves exactly that part", arguments: [0, 1, 64, 100, 128, 200])
+    func part(count: Int) {
+        let pool = BlockPool(blockBytes: 128, limit: 100)
+        var source = ByteQueue()
+        var sink = ByteQueue()
+        let bytes = (0..<200).map { UInt8(truncatingIfNeeded: $0) }
+        let isFilled = source.append(bytes.rawSpan, from: pool)
+        let isMoved = sink.append(first: count, of: &source, from: pool)
+        let halves = (sink.array, source.array)
+        #expect(isFilled && isMoved)
+        #expect(halves.0 == Array(bytes.prefix(count)))
+        #expect(halves.1 == Array(bytes.dropFirst(count)))
+    }
+
+    @Test("scattered bytes come together in one larger block") func contiguous() {
+        let pool = BlockPool(blockBytes: 128, limit: 100)
+        let large = BlockPool(blockBytes: 1024, limit: 1)
+        var queue = ByteQueue()
+        let bytes = (0..<300).map { UInt8(truncatingIfNeeded: $0) }
+        let isFilled = queue.append(bytes.rawSpan, from: pool)
+        let isJoined = queue.makeContiguous(in: large)
+        let whole = queue.firstBytes.array
+        #expect(isFilled && isJoined)
+        #expect(whole == bytes)
+    }
+
+    @Test("numbers are written in decimal and hexadecimal", arguments: [0, 9, 10, 255, 4096, Int.max])
+    func numbers(value: Int) {
+        var decimal = NumberText(value)
+        var hexadecimal = NumberText(value, radix: 16)
+        let texts = (decimal.withBytes { $0.text }, hexadecimal.withBytes { $0.text })
+        #expect(texts.0 == String(value))
+        #expect(texts.1 == String(value, radix: 16))
+    }
+}
+
+@Suite("Slabs") struct SlabTests {
+    private struct Tenant: ~Copyable { var number: Int }
+
+    @Test("a name goes stale when its tenant leaves, even if the slot is let again") func stale() {
+        var slab = Slab<Tenant>(capacity: 2)
+        let first = slab.insert(Tenant(number: 1))
+        slab[first].number += 10
+        let left = slab.remove(first)
+        let second = slab.insert(Tenant(number: 2))
+        let facts = (left.number, slab.contains(first), slab.contains(second), second.index == first.index)
+        #expect(facts == (11, false, true, true))
+        let count = slab.count
+        #expect(count == 1)
+    }
+
+    @Test("a slab is full at its capacity and walks over what it holds") func full() {
+        var slab = Slab<Tenant>(capacity: 3)
+        let names = (0..<3).map { slab.insert(Tenant(number: $0)) }
+        let isFull = slab.isFull
+        _ = slab.remove(names[1])
+        var seen: [Int] = []
+        for index in 0..<slab.walkCount {
+            if let name = slab.name(at: index) { seen.append(slab[name].number) }
+        }
+        #expect(isFull)
+        #expect(seen == [0, 2])
+    }
+}
+
+@Suite("Bytes") struct BytesTests {
+    @Test("a scan finds the first byte at every offset") func scan() {
+        for length in 0..<40 {
+            for hit in 0...length {
+                var bytes = [UInt8](repeating: 0x61, count: length)
+                if hit < length { bytes[hit] = 0x0A }
+                let found = bytes.rawSpan.firstIndex(of: 0x0A, from: 0)
+                #expect(found == hit)
+            }
+        }
+    }
+
+    @Test("a byte set holds exactly what it was told") func set() {
+        let set = ByteSet { $0 % 3 == 0 }
+        for value in UInt8.min...UInt8.max { #expect(set.contains(value) == (value % 3 == 0)) }
+    }
+
+    @Test("comparison ignores the case of letters alone") func comparison() {
+        let bytes = Array("Content-Length[".utf8)
+        let same = bytes.rawSpan.equalsIgnoringCase("content-length[")
+        let other = bytes.rawSpan.equalsIgnoringCase("content-length{")
+        #expect(same && !other)
+    }
+}
+
+@Suite("Shared tables") struct SharedTableTests {
+    @Test("a pair changes only from what was expected") func pair() {
+        let table = WordPairTable(count: 4)
+        let first = table.exchange(2, from: WordPair(first: 0, second: 0), to: WordPair(first: 1, second: 2))
+        let again = table.exchange(2, from: WordPair(first: 0, second: 0), to: WordPair(first: 9, second: 9))
+        #expect(first.isExchanged && !again.isExchanged)
+        #expect(again.original.first == 1 && table.load(2).second == 2)
+    }
+}
