@@ -1,0 +1,18 @@
+// OpenSSL 3, for the rooms Crypto and TLS only. What OpenSSL has as function-like macros is a static inline function
+// here, because Swift does not see such macros; everything else is called by its own name.
+#ifndef GATEHOUSE_COPENSSL_H
+#define GATEHOUSE_COPENSSL_H
+
+#include <openssl/bio.h>
+#include <openssl/bn.h>
+#include <openssl/core_names.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/param_build.h>
+#include <openssl/pem.h>
+#include <openssl/rand.h>
+#include <openssl/rsa.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
+
+#endif
