@@ -188,6 +188,35 @@
         return true
     }
 
+    /// Appends the literal if it fits whole; `false`, with nothing appended, if it does not.
+    @inlinable @discardableResult public mutating func append(_ text: StaticString) -> Bool {
+        let count = text.utf8CodeUnitCount
+        guard freeCount >= count else { return false }
+        unsafe header.pointee.append(prefix: count, of: text.utf8Span, at: base)
+        return true
+    }
+
+    /// Appends `value`, which must not be negative, in decimal if it fits whole.
+    @inlinable @discardableResult public mutating func append(number value: Int) -> Bool {
+        var left = UInt(max(value, 0))
+        var count = 1
+        var bound: UInt = 10
+        while left >= bound, count < 19 {
+            count &+= 1
+            bound &*= 10
+        }
+        guard freeCount >= count else { return false }
+        var offset = unsafe header.pointee.end &+ count
+        unsafe header.pointee.end = offset
+        repeat {
+            offset &-= 1
+            let digit = 0x30 &+ UInt8(truncatingIfNeeded: left % 10)
+            unsafe base.storeBytes(of: digit, toByteOffset: offset, as: UInt8.self)
+            left /= 10
+        } while left > 0
+        return true
+    }
+
     /// Lets `fill` write into the free space; it returns how many bytes it wrote. For rooms that call C.
     @inlinable @unsafe public mutating func fillUnsafely(_ fill: (UnsafeMutableRawBufferPointer) -> Int)
         -> Int

@@ -180,3 +180,13 @@ extension Array where Element == UInt8 {
         }
     }
 }
+
+extension InlineArray where Element == UInt8 {
+    /// These bytes as a raw span.
+    @inlinable public var rawSpan: RawSpan {
+        @_lifetime(borrow self) get {
+            let raw = unsafe span.bytes
+            return unsafe _overrideLifetime(raw, borrowing: self)
+        }
+    }
+}

@@ -5,12 +5,33 @@ public import Synchronization
 // here, so that a leak checker sees them held.
 private let immortals = Mutex<[UInt]>([])
 
-private func immortal(byteCount: Int) -> UnsafeMutableRawPointer {
+func immortal(byteCount: Int) -> UnsafeMutableRawPointer {
     let memory = UnsafeMutableRawPointer.allocate(byteCount: byteCount, alignment: 64)
-    unsafe memory.initializeMemory(as: UInt8.self, repeating: 0, count: byteCount)
+    unsafe clear(memory, byteCount: byteCount)
     let address = UInt(bitPattern: memory)
     immortals.withLock { $0.append(address) }
     return unsafe memory
+}
+
+/// Zeroes `memory`, but writes only where it is not zero already: a large allocation comes fresh from the kernel, whose
+/// untouched pages read as zeros and are not resident until they are written. A table of a million slots thus costs
+/// nothing before it is used. (`calloc` does the same, but this room calls no C.)
+@inline(never) private func clear(_ memory: UnsafeMutableRawPointer, byteCount: Int) {
+    let page = 4096
+    var offset = 0
+    while offset < byteCount {
+        let count = min(page, byteCount - offset)
+        var seen: UInt64 = 0
+        var word = 0
+        while word + 8 <= count {
+            unsafe seen |= memory.load(fromByteOffset: offset + word, as: UInt64.self)
+            word += 8
+        }
+        if seen != 0 || count < page {
+            unsafe (memory + offset).initializeMemory(as: UInt8.self, repeating: 0, count: count)
+        }
+        offset += count
+    }
 }
 
 /// Numbers that several threads read and write, one cache line each, relaxed. A handle: copies name the same cells.
@@ -92,13 +113,31 @@ private func immortal(byteCount: Int) -> UnsafeMutableRawPointer {
         return unsafe pairs[index].load(ordering: .acquiring)
     }
 
-    /// Replaces the pair at `index` if it still is `expected`; tells what it was.
+    @inlinable func word(_ index: Int) -> UnsafeMutablePointer<Atomic<UInt>> {
+        unsafe UnsafeMutableRawPointer(pairs).assumingMemoryBound(to: Atomic<UInt>.self) + index
+    }
+
+    /// The first word of the pair at `index`, by a plain load: a hint, to be confirmed by `exchange` or `load`, which
+    /// cost a locked instruction each.
+    @inlinable public func first(_ index: Int) -> UInt {
+        precondition(index >= 0 && index < count)
+        return unsafe word(index &* 2).pointee.load(ordering: .sequentiallyConsistent)
+    }
+
+    /// The second word, likewise; it may belong to another pair than the first word that was read before.
+    @inlinable public func second(_ index: Int) -> UInt {
+        precondition(index >= 0 && index < count)
+        return unsafe word(index &* 2 &+ 1).pointee.load(ordering: .sequentiallyConsistent)
+    }
+
+    /// Replaces the pair at `index` if it still is `expected`; tells what it was. All exchanges and single-word loads
+    /// of all threads have one order: who exchanges and then looks sees every exchange that came before its own.
     @inlinable public func exchange(_ index: Int, from expected: WordPair, to desired: WordPair) -> (
         isExchanged: Bool, original: WordPair
     ) {
         precondition(index >= 0 && index < count)
         let result = unsafe pairs[index].compareExchange(
-            expected: expected, desired: desired, ordering: .acquiringAndReleasing)
+            expected: expected, desired: desired, ordering: .sequentiallyConsistent)
         return (result.exchanged, result.original)
     }
 }

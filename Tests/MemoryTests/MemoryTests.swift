@@ -1,3 +1,4 @@
+import Foundation
 import Memory
 import Synchronization
 import Testing
@@ -145,5 +146,57 @@ import Testing
         let again = table.exchange(2, from: WordPair(first: 0, second: 0), to: WordPair(first: 9, second: 9))
         #expect(first.isExchanged && !again.isExchanged)
         #expect(again.original.first == 1 && table.load(2).second == 2)
+    }
+
+    @Test("the words of a pair can be looked at alone") func words() {
+        let table = WordPairTable(count: 8)
+        _ = table.exchange(5, from: WordPair(first: 0, second: 0), to: WordPair(first: 7, second: 9))
+        #expect(table.first(5) == 7 && table.second(5) == 9 && table.first(4) == 0 && table.second(6) == 0)
+    }
+
+    @Test("a large table is not resident before it is used") func laziness() throws {
+        func residentBytes() throws -> Int {
+            let text = try String(contentsOfFile: "/proc/self/statm", encoding: .utf8)
+            return try #require(Int(text.split(separator: " ")[1])) * 4096
+        }
+        let before = try residentBytes()
+        let table = WordPairTable(count: 16_000_000)
+        let after = try residentBytes()
+        // 256 MB; other tests run beside this one and take some memory of their own.
+        #expect(after - before < 128_000_000)
+        #expect(table.load(15_999_999).first == 0)
+    }
+
+    @Test("a name is read back by the index it was given") func names() {
+        let table = NameTable(capacity: 2)
+        let first = table.append(Array("core".utf8).rawSpan)
+        let second = table.append(Array(repeating: UInt8(ascii: "x"), count: 200).rawSpan)
+        let third = table.append(Array("full".utf8).rawSpan)
+        #expect(first == 0 && second == 1 && third == nil && table.count == 2)
+        #expect(table.name(0).text == "core" && table.name(1).byteCount == NameTable.longestName)
+        #expect(table.index(of: Array("core".utf8).rawSpan) == 0)
+        #expect(table.index(of: Array("cor".utf8).rawSpan) == nil)
+    }
+
+    @Test("a block takes literals and numbers whole or not at all") func literals() {
+        let pool = BlockPool(blockBytes: 96, limit: 1)
+        guard var taken = pool.take() else {
+            Issue.record("no block")
+            return
+        }
+        for value in [0, 9, 10, 99, 12345, 9_999_999_999] {
+            taken.append(number: value)
+            taken.append(" ")
+        }
+        let text = taken.bytes.text
+        #expect(text == "0 9 10 99 12345 9999999999 ")
+        let answers = (taken.append("123456"), taken.append(number: 123456), taken.append("12345"))
+        #expect(answers == (false, false, true))
+        let room = taken.freeCount
+        #expect(room == 0)
+        taken.removeAll()
+        taken.append(number: .max)
+        let largest = taken.bytes.text
+        #expect(largest == "9223372036854775807")
     }
 }

@@ -1,0 +1,65 @@
+import Synchronization
+
+/// Names that are given once and never change, read by all threads by their index. A handle: copies name the same
+/// table.
+///
+/// Invariant that makes it safe: the memory is never freed; entries below `count` are written before `count` says so,
+/// and never again.
+@frozen @safe public struct NameTable: @unchecked Sendable {
+    @usableFromInline let base: UnsafeMutableRawPointer
+    public let capacity: Int
+
+    /// Bytes of the longest name.
+    @inlinable public static var longestName: Int { 127 }
+    /// An entry is a length and the bytes.
+    @inlinable static var entryBytes: Int { 128 }
+    /// The count has a cache line of its own.
+    @inlinable static var headerBytes: Int { 64 }
+
+    /// An empty table with room for `capacity` names.
+    public init(capacity: Int) {
+        precondition(capacity > 0)
+        self.capacity = capacity
+        unsafe base = immortal(byteCount: NameTable.headerBytes + capacity * NameTable.entryBytes)
+    }
+
+    /// How many names there are.
+    public var count: Int { unsafe published.pointee.load(ordering: .acquiring) }
+
+    private var published: UnsafeMutablePointer<Atomic<Int>> {
+        unsafe base.assumingMemoryBound(to: Atomic<Int>.self)
+    }
+
+    /// Adds a name, cut after `longestName` bytes; its index, or `nil` when the table is full. One thread at a time.
+    public func append(_ name: RawSpan) -> Int? {
+        let index = count
+        guard index < capacity else { return nil }
+        let length = min(name.byteCount, NameTable.longestName)
+        let entry = unsafe base + NameTable.headerBytes + index * NameTable.entryBytes
+        unsafe entry.storeBytes(of: UInt8(length), as: UInt8.self)
+        unsafe name.withUnsafeBytes { source in
+            guard length > 0, let start = source.baseAddress else { return }
+            unsafe (entry + 1).copyMemory(from: start, byteCount: length)
+        }
+        unsafe published.pointee.store(index + 1, ordering: .releasing)
+        return index
+    }
+
+    /// The name at `index`; empty for an index that was never given. It lives for ever.
+    @_lifetime(immortal)
+    @inlinable public func name(_ index: Int) -> RawSpan {
+        // An entry that was not given yet has the length 0, for its memory began as zeros.
+        precondition(index >= 0 && index < capacity)
+        let entry = unsafe base + NameTable.headerBytes + index &* NameTable.entryBytes
+        let length = unsafe Int(entry.load(as: UInt8.self))
+        let span = unsafe RawSpan(_unsafeStart: entry + 1, byteCount: min(length, NameTable.longestName))
+        return unsafe _overrideLifetime(span, borrowing: ())
+    }
+
+    /// The index of `name`, `nil` when it is not here. Looks at each: for cold paths.
+    public func index(of name: RawSpan) -> Int? {
+        let wanted = name.extracting(0..<min(name.byteCount, NameTable.longestName))
+        for index in 0..<count where self.name(index).equals(wanted) { return index }
+        return nil
+    }
+}
