@@ -245,6 +245,40 @@
         return written
     }
 
+    /// Lets `fill` write into up to four fresh blocks at once; it gets their spaces and how many there are, and returns
+    /// how many bytes it wrote, first block first. Blocks that got none go back. `nil` when the pool is exhausted.
+    @unsafe public mutating func fillFourUnsafely(
+        from pool: borrowing BlockPool,
+        _ fill: (borrowing InlineArray<4, UnsafeMutableRawBufferPointer>, Int) -> Int
+    ) -> Int? {
+        var headers = unsafe InlineArray<4, UnsafeMutablePointer<BlockHeader>?>(repeating: nil)
+        var spaces = unsafe InlineArray<4, UnsafeMutableRawBufferPointer>(
+            repeating: UnsafeMutableRawBufferPointer(start: nil, count: 0))
+        var count = 0
+        while count < 4, let header = unsafe pool.takeHeader() {
+            unsafe headers[count] = header
+            unsafe spaces[count] = UnsafeMutableRawBufferPointer(
+                start: UnsafeMutableRawPointer(header) + BlockHeader.reserved, count: header.pointee.capacity)
+            count += 1
+        }
+        guard count > 0 else { return nil }
+        let written = unsafe fill(spaces, count)
+        precondition(written >= 0 && written <= count * pool.blockCapacity)
+        var left = written
+        for index in 0..<count {
+            guard let header = unsafe headers[index] else { continue }
+            let held = unsafe min(left, header.pointee.capacity)
+            if held == 0 {
+                unsafe BlockPool.giveBack(header)
+            } else {
+                unsafe header.pointee.end = held
+                unsafe link(header)
+                left -= held
+            }
+        }
+        return written
+    }
+
     /// Calls `body` with each block's bytes in turn, until it answers `false`.
     @inlinable public func forEachBlock(_ body: (RawSpan) -> Bool) {
         var next = unsafe head

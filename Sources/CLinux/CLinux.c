@@ -1,0 +1,27 @@
+/* What glibc shows only to those who ask with _GNU_SOURCE, which a header that Swift reads must not define. */
+#define _GNU_SOURCE
+#include "CLinux.h"
+
+int cl_accept(int listener, int *is_v6, uint8_t bytes[16], uint16_t *port) {
+    struct sockaddr_storage address;
+    socklen_t length = sizeof address;
+    int descriptor = accept4(listener, (struct sockaddr *)&address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (descriptor < 0) return -errno;
+    cl_read_address(&address, is_v6, bytes, port);
+    return descriptor;
+}
+
+int cl_usable_cores(void) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    if (sched_getaffinity(0, sizeof set, &set) < 0) return 1;
+    return CPU_COUNT(&set);
+}
+
+int cl_thread_start(pthread_t *thread, const char *name, void *(*entry)(void *), void *argument) {
+    int code = pthread_create(thread, NULL, entry, argument);
+    if (code == 0) (void)pthread_setname_np(*thread, name);
+    return -code;
+}
+
+const char *cl_error_text(int code) { return strerrordesc_np(code); }

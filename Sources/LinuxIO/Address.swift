@@ -1,0 +1,154 @@
+internal import CLinux
+public import Memory
+
+/// An IP address and port. An IPv4 address stands in the last four bytes, behind `::ffff:`.
+@frozen public struct SocketAddress: Equatable, Hashable, Sendable {
+    /// The 16 bytes as two words in the machine's order.
+    public var high: UInt64
+    public var low: UInt64
+    public var port: UInt16
+    public var isV6: Bool
+
+    /// From 16 bytes, in network order; `isV6` says which kind of socket it takes.
+    public init(bytes: [UInt8], port: UInt16, isV6: Bool) {
+        precondition(bytes.count == 16)
+        high = bytes.rawSpan.word(at: 0)
+        low = bytes.rawSpan.word(at: 8)
+        self.port = port
+        self.isV6 = isV6
+    }
+
+    @inlinable public init(high: UInt64, low: UInt64, port: UInt16, isV6: Bool) {
+        self.high = high
+        self.low = low
+        self.port = port
+        self.isV6 = isV6
+    }
+
+    /// Calls `body` with the 16 bytes of the address, in network order.
+    @inlinable public func withAddressBytes<Result>(_ body: (RawSpan) -> Result) -> Result {
+        var copy = (high, low)
+        return unsafe withUnsafeBytes(of: &copy) { unsafe body(RawSpan(_unsafeBytes: $0)) }
+    }
+
+    /// Appends the address as text (RFC 5952 for IPv6, without brackets and port).
+    public func appendText(to block: inout Block) {
+        var text = InlineArray<48, CChar>(repeating: 0)
+        var address = (high, low)
+        unsafe withUnsafeMutableBytes(of: &text) { space in
+            unsafe withUnsafeBytes(of: &address) { bytes in
+                guard let out = unsafe space.baseAddress?.assumingMemoryBound(to: CChar.self),
+                    let base = bytes.baseAddress
+                else { return }
+                _ = unsafe inet_ntop(isV6 ? AF_INET6 : AF_INET, isV6 ? base : base + 12, out, 48)
+                let length = unsafe strnlen(out, 48)
+                unsafe block.append(RawSpan(_unsafeStart: out, byteCount: length))
+            }
+        }
+    }
+
+    /// `address:port`, an IPv6 address in brackets. For messages.
+    public var text: String {
+        let pool = BlockPool(blockBytes: 256, limit: 1)
+        guard var block = pool.take() else { return "" }
+        appendText(to: &block)
+        let address = block.bytes.text
+        return isV6 ? "[\(address)]:\(port)" : "\(address):\(port)"
+    }
+}
+
+/// Sockets are made here; what is done with one is on `Descriptor`.
+public enum Sockets {
+    private static func withBytes<Result>(
+        of address: SocketAddress, _ body: (UnsafePointer<UInt8>) -> Result
+    ) -> Result {
+        var copy = (address.high, address.low)
+        return unsafe withUnsafePointer(to: &copy) { pointer in
+            unsafe pointer.withMemoryRebound(to: UInt8.self, capacity: 16) { unsafe body($0) }
+        }
+    }
+
+    /// Opens a listening socket. `sharesPort` sets SO_REUSEPORT: one descriptor a worker.
+    public static func listen(
+        at address: SocketAddress, sharesPort: Bool, backlog: Int32
+    ) throws(SystemError) -> Descriptor {
+        let result = unsafe withBytes(of: address) { bytes in
+            unsafe cl_listen(address.isV6 ? 1 : 0, bytes, address.port, sharesPort ? 1 : 0, backlog)
+        }
+        return Descriptor(owning: try SystemError.check(result))
+    }
+
+    /// The port that a socket is bound to.
+    public static func localPort(of descriptor: borrowing Descriptor) throws(SystemError) -> UInt16 {
+        UInt16(try SystemError.check(cl_local_port(descriptor.number)))
+    }
+
+    /// What came of one accept.
+    public enum Accepted: ~Copyable {
+        case connection(Descriptor, SocketAddress)
+        case none
+        case failed(SystemError)
+    }
+
+    /// Takes one connection from the queue of a listening descriptor; Nagle's algorithm is off on it.
+    public static func accept(from listener: Int32) -> Accepted {
+        var isV6: Int32 = 0
+        var port: UInt16 = 0
+        var bytes = (UInt64(0), UInt64(0))
+        let result = unsafe withUnsafeMutablePointer(to: &bytes) { pointer in
+            unsafe pointer.withMemoryRebound(to: UInt8.self, capacity: 16) {
+                unsafe cl_accept(listener, &isV6, $0, &port)
+            }
+        }
+        if result >= 0 {
+            _ = cl_no_delay(result)
+            let address = SocketAddress(high: bytes.0, low: bytes.1, port: port, isV6: isV6 != 0)
+            return .connection(Descriptor(owning: result), address)
+        }
+        switch -result {
+        case EAGAIN: return .none
+        // The connection died in the queue: look for the next one.
+        case ECONNABORTED, EINTR, EPROTO: return .failed(SystemError(code: -result))
+        default: return .failed(SystemError(code: -result))
+        }
+    }
+
+    /// Begins to connect; the poller tells when it stands, `Descriptor.connectError` how it went.
+    public static func connect(to address: SocketAddress) throws(SystemError) -> Descriptor {
+        let result = unsafe withBytes(of: address) { bytes in
+            unsafe cl_connect(address.isV6 ? 1 : 0, bytes, address.port)
+        }
+        return Descriptor(owning: try SystemError.check(result))
+    }
+}
+
+/// Names to addresses. Blocks: for the control side alone.
+public enum Resolver {
+    public struct Failure: Error { public let text: String }
+
+    /// Up to 16 addresses of `host`, in the order of `getaddrinfo(3)`.
+    public static func resolve(host: String, port: UInt16) throws(Failure) -> [SocketAddress] {
+        let most = 16
+        var bytes = [UInt8](repeating: 0, count: 16 * most)
+        var kinds = [Int32](repeating: 0, count: most)
+        let found = unsafe bytes.withUnsafeMutableBytes { space in
+            unsafe kinds.withUnsafeMutableBufferPointer { kinds in
+                typealias Row = (
+                    UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8, UInt8,
+                    UInt8,
+                    UInt8, UInt8
+                )
+                let rows = unsafe space.baseAddress?.bindMemory(to: Row.self, capacity: most)
+                return unsafe cl_resolve(host, rows, kinds.baseAddress, Int32(most))
+            }
+        }
+        guard found >= 0 else {
+            let code = found + 1000
+            throw Failure(text: unsafe String(cString: gai_strerror(code)))
+        }
+        return (0..<Int(found)).map { index in
+            SocketAddress(
+                bytes: Array(bytes[index * 16..<index * 16 + 16]), port: port, isV6: kinds[index] != 0)
+        }
+    }
+}

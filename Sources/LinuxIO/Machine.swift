@@ -1,0 +1,64 @@
+internal import CLinux
+
+/// The clocks of the machine, in nanoseconds. Read once a loop turn, and passed on as arguments.
+public enum Clock {
+    /// Since some point in the past; never goes back (`CLOCK_MONOTONIC`).
+    public static func monotonic() -> UInt64 { cl_clock(CL_CLOCK_MONOTONIC) }
+    /// Since 1970-01-01 UTC; may be set (`CLOCK_REALTIME`).
+    public static func wall() -> UInt64 { cl_clock(CL_CLOCK_REALTIME) }
+}
+
+/// Facts about the machine and the process.
+public enum Machine {
+    /// Cores that this process may run on (`sched_getaffinity(2)`).
+    public static var usableCores: Int { Int(cl_usable_cores()) }
+
+    /// Raises the soft limit of open descriptors to the hard one; returns the limit in force.
+    public static func raiseDescriptorLimit() -> Int { max(Int(cl_raise_descriptor_limit()), 0) }
+
+    /// The value of an environment variable.
+    public static func environment(_ name: String) -> String? {
+        guard let value = unsafe getenv(name) else { return nil }
+        return unsafe String(cString: value)
+    }
+
+    /// Tells systemd of a change of state (`sd_notify(3)`); nothing happens outside a unit of `Type=notify`.
+    public static func notify(_ message: String) {
+        guard let path = environment("NOTIFY_SOCKET") else { return }
+        _ = unsafe cl_notify(path, message)
+    }
+
+    public static var processNumber: Int32 { getpid() }
+}
+
+/// A thread of our own. The body is a closure that captures only what may be sent.
+public struct WorkThread: Sendable {
+    private let thread: pthread_t
+
+    /// Starts a thread; the kernel shows at most 15 bytes of `name`.
+    public init(name: String, _ body: @escaping @Sendable () -> Void) throws(SystemError) {
+        var thread = pthread_t()
+        let box = unsafe Unmanaged.passRetained(ThreadBody(run: body))
+        let result = unsafe cl_thread_start(&thread, String(name.prefix(15)), threadEntry, box.toOpaque())
+        guard result == 0 else {
+            unsafe box.release()
+            throw SystemError(code: -result)
+        }
+        self.thread = thread
+    }
+
+    /// Waits until the thread's body has returned.
+    public func join() { _ = cl_thread_join(thread) }
+}
+
+private final class ThreadBody: Sendable {
+    let run: @Sendable () -> Void
+    init(run: @escaping @Sendable () -> Void) { self.run = run }
+}
+
+// A free function in an ordinary file: a closure made in main.swift would be bound to the main actor and trap here.
+private func threadEntry(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
+    guard let argument = unsafe argument else { return nil }
+    unsafe Unmanaged<ThreadBody>.fromOpaque(argument).takeRetainedValue().run()
+    return nil
+}
