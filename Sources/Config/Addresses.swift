@@ -7,6 +7,14 @@ public struct HostAddress: Sendable, Hashable {
     /// Whether it was written as an IPv4 address.
     public let isIPv4: Bool
 
+    init(high: UInt64, low: UInt64, isIPv4: Bool) {
+        self.high = high
+        self.low = low
+        self.isIPv4 = isIPv4
+    }
+
+    init(ipv4 word: UInt32) { self.init(high: 0, low: 0xFFFF_0000_0000 | UInt64(word), isIPv4: true) }
+
     /// Network order: 4 bytes for IPv4, 16 for IPv6.
     public var networkBytes: [UInt8] { isIPv4 ? Array(mappedBytes[12...]) : mappedBytes }
 
@@ -23,6 +31,16 @@ public struct BindAddress: Sendable, Hashable {
     public let port: UInt16
     /// As the user wrote it.
     public let text: String
+
+    /// Two spellings of one address are equal.
+    public static func == (left: BindAddress, right: BindAddress) -> Bool {
+        left.host == right.host && left.port == right.port
+    }
+
+    public func hash(into hasher: inout Hasher) {
+        hasher.combine(host)
+        hasher.combine(port)
+    }
 }
 
 /// A network: all addresses that share the first `lengthBits` bits, in the 128-bit space that holds IPv4 as mapped
@@ -32,6 +50,14 @@ public struct AddressPrefix: Sendable, Hashable {
     public let low: UInt64
     /// 0 to 128.
     public let lengthBits: Int
+
+    /// The network of this length that the address is in.
+    init(_ address: HostAddress, lengthBits: Int) {
+        self.lengthBits = lengthBits
+        // A shift by the whole width gives zero.
+        high = address.high & ~(UInt64.max >> UInt64(min(lengthBits, 64)))
+        low = address.low & ~(UInt64.max >> UInt64(max(lengthBits - 64, 0)))
+    }
 }
 
 /// One address of a service.

@@ -1,0 +1,30 @@
+/// How large the parts of a configuration may be. Each is named in the message that refuses what is beyond it.
+public enum ConfigurationBounds {
+    /// Of one name, and of one text that is no name.
+    public static let nameBytes = 64
+    public static let textBytes = 4096
+    public static let workers = 1...512
+    public static let listeners = 64
+    public static let addressesPerListener = 16
+    public static let certificatesPerListener = 256
+    public static let trustedProxies = 1024
+    public static let redactedFields = 64
+    public static let issuers = 64
+    public static let audiences = 16
+    public static let requiredClaims = 16
+    public static let forwardedClaims = 16
+    public static let tokenBytes = 256...(48 << 10)
+    public static let limits = 256
+    public static let limitsPerRoute = 8
+    public static let rateCount = 1...1_000_000
+    public static let resilienceProfiles = 256
+    public static let services = 1024
+    public static let endpointsPerService = 256
+    public static let routes = 4096
+    public static let hostsPerRoute = 64
+    /// A head must fit the buffers that it is read into, together with what the gateway adds to it.
+    public static let headBytes = 256...(60 << 10)
+    public static let bodyBytes = 0...(1 << 50)
+    public static let fields = 1...200
+    public static let prefixBytes = 1024
+}

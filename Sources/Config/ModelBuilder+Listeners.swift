@@ -1,0 +1,138 @@
+internal import YAML
+
+/// What a section became, with the names that others refer to by. When an entry was refused the indices mean nothing, but
+/// then no model is handed out.
+struct ListenerSection {
+    let settings: [ListenerSettings]
+    let names: [String: Int]
+}
+
+extension ModelBuilder {
+    mutating func listeners(_ node: Node?) -> ListenerSection {
+        let entries = named(node, "listeners", atMost: ConfigurationBounds.listeners)
+        if let node, case .mapping(let written) = node.content, written.isEmpty {
+            report(at: node.place, "listeners must have at least 1 entry")
+        }
+        return ListenerSection(
+            settings: entries.map { listener($0.name, $0.node) }, names: Self.indices(of: entries.map(\.name))
+        )
+    }
+
+    static func indices(of names: [Located<String>]) -> [String: Int] {
+        Dictionary(names.enumerated().map { ($0.element.value, $0.offset) }) { first, _ in first }
+    }
+
+    mutating func bindAddress(_ text: Located<String>, _ name: String) -> Located<BindAddress>? {
+        guard let address = AddressParser.bind(text.value) else {
+            report(
+                at: text.place,
+                "\(name) must be address:port such as 127.0.0.1:8080 or [::1]:8080, found \(text.value.shown)"
+            )
+            return nil
+        }
+        return Located(address, at: text.place)
+    }
+
+    /// Two listeners on one address would share it in silence, each with a part of the connections.
+    mutating func checkAddresses(_ listeners: ListenerSection, _ admin: Located<BindAddress>?) {
+        var seen: [BindAddress: Place] = [:]
+        let all = listeners.settings.flatMap(\.addresses) + (admin.map { [$0] } ?? [])
+        for address in all where address.value.port != 0 {
+            if let first = seen[address.value] {
+                report(
+                    at: address.place,
+                    "\(address.value.text.shown) is listened on already, at \(first.line):\(first.column)")
+            } else {
+                seen[address.value] = address.place
+            }
+        }
+    }
+
+    private mutating func listener(_ name: Located<String>, _ node: Node) -> ListenerSettings {
+        let map = keys(
+            of: node, "a listener", built: ["bind", "protocols", "connections", "tls"],
+            notBuilt: ["proxy_protocol", "redirect_to_https"])
+        var addresses: [Located<BindAddress>] = []
+        let bind = required("bind", of: map)
+        for text in texts(bind, "bind", 1...ConfigurationBounds.addressesPerListener) {
+            if text.value.hasPrefix("unix:") || text.value.hasPrefix("systemd:") {
+                reportNotBuilt(text.value, at: text.place)
+            } else if let address = bindAddress(text, "bind") {
+                addresses.append(address)
+            }
+        }
+        let connections = keys(of: map["connections"], "connections", built: ["max", "per_client"])
+        let counts = 1...10_000_000
+        var most: Located<Int>?
+        if let node = connections["max"] {
+            most = Located(integer(node, "max", default: 1, counts), at: node.place)
+        }
+        return ListenerSettings(
+            name: name,
+            addresses: addresses,
+            protocols: protocols(map["protocols"], hasTLS: map["tls"] != nil),
+            connections: ConnectionSettings(
+                max: most, perClient: integer(connections["per_client"], "per_client", default: 1_000, counts)
+            ),
+            tls: tls(map["tls"]))
+    }
+
+    private mutating func protocols(_ node: Node?, hasTLS: Bool) -> ListenerProtocols {
+        guard node != nil else {
+            return ListenerProtocols(hasHTTP1: true, hasHTTP2: true, prefersHTTP2: true)
+        }
+        var named: [String] = []
+        for text in texts(node, "protocols", 1...3) {
+            switch (text.value, hasTLS) {
+            case ("http/1.1", _), ("h2", true), ("h2c", false): named.append(text.value)
+            case ("h2", false):
+                report(at: text.place, "'h2' needs tls on this listener; without tls it is 'h2c'")
+            case ("h2c", true):
+                report(at: text.place, "'h2c' is for listeners without tls; with tls it is 'h2'")
+            case (let other, _):
+                let words = ["http/1.1", hasTLS ? "h2" : "h2c"]
+                let suggestion = Spelling.suggestion(for: other, among: words)
+                report(
+                    at: text.place,
+                    "protocols on this listener are \(Self.alternatives(words)), found \(other.shown)\(suggestion)"
+                )
+            }
+        }
+        return ListenerProtocols(
+            hasHTTP1: named.contains("http/1.1"), hasHTTP2: named.contains { $0 != "http/1.1" },
+            prefersHTTP2: named.first != "http/1.1")
+    }
+
+    private mutating func tls(_ node: Node?) -> TLSSettings? {
+        guard node != nil else { return nil }
+        let map = keys(
+            of: node, "tls", built: ["certificates", "min_version", "handshake", "session_tickets"],
+            notBuilt: ["strict_sni", "client_certificates", "ocsp_stapling", "hsts"])
+        var certificates: [CertificateSettings] = []
+        let items = list(
+            required("certificates", of: map), "certificates", 1...ConfigurationBounds.certificatesPerListener
+        )
+        for item in items {
+            let pair = keys(of: item, "a certificate", built: ["cert", "key"])
+            let certificate = path(required("cert", of: pair), "cert")
+            let key = path(required("key", of: pair), "key")
+            if let certificate, let key {
+                certificates.append(CertificateSettings(certificateFile: certificate, keyFile: key))
+            }
+        }
+        let handshake = keys(of: map["handshake"], "handshake", built: ["timeout", "in_flight"])
+        let tickets = keys(
+            of: map["session_tickets"], "session_tickets", built: ["rotate"], notBuilt: ["key_file"])
+        return TLSSettings(
+            certificates: certificates,
+            minimumVersion: word(
+                map["min_version"], "min_version", default: .tls12, ["1.2": .tls12, "1.3": .tls13]),
+            handshakeTimeoutNanoseconds: duration(
+                handshake["timeout"], "timeout", default: 10 * Quantity.second,
+                (10 * Quantity.millisecond)...(5 * Quantity.minute)),
+            handshakesInFlight: integer(handshake["in_flight"], "in_flight", default: 1_000, 1...1_000_000),
+            ticketRotationNanoseconds: duration(
+                tickets["rotate"], "rotate", default: 12 * Quantity.hour,
+                Quantity.minute...(720 * Quantity.hour)))
+    }
+}

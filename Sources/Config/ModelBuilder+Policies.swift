@@ -1,0 +1,150 @@
+internal import YAML
+
+struct IssuerSection {
+    let settings: [IssuerSettings]
+    let names: [String: Int]
+}
+
+struct LimitSection {
+    let settings: [LimitSettings]
+    let names: [String: Int]
+    var owners: [LimitSettings.Owner] { settings.map(\.owner) }
+}
+
+extension ModelBuilder {
+    mutating func issuers(_ node: Node?, requestIDHeader: String) -> IssuerSection {
+        let entries = named(node, "auth", atMost: ConfigurationBounds.issuers)
+        var settings: [IssuerSettings] = []
+        for (name, node) in entries {
+            // `auth: none` on a route means that nobody is asked.
+            if name.value == "none" { report(at: name.place, "an auth must not be named 'none'") }
+            let entry = keys(of: node, "an auth", built: ["jwt"])
+            if let made = issuer(name, required("jwt", of: entry), requestIDHeader) { settings.append(made) }
+        }
+        return IssuerSection(settings: settings, names: Self.indices(of: entries.map(\.name)))
+    }
+
+    private mutating func issuer(
+        _ name: Located<String>, _ node: Node?, _ requestIDHeader: String
+    ) -> IssuerSettings? {
+        let map = keys(
+            of: node, "jwt",
+            built: [
+                "issuer", "audience", "algorithms", "leeway", "require_claims", "max_token", "typ", "keys",
+                "forward",
+                "pass_token", "cache",
+            ])
+        let issuer = text(required("issuer", of: map), "issuer")
+        let audience = required("audience", of: map)
+        let audiences = texts(audience, "audience", 1...ConfigurationBounds.audiences)
+        let required = map["require_claims"].map {
+            texts($0, "require_claims", 0...ConfigurationBounds.requiredClaims)
+        }
+        let cache = keys(of: map["cache"], "cache", built: ["tokens", "negative"])
+        let keyFile = keyFile(self.required("keys", of: map))
+        checkAlgorithms(map["algorithms"])
+        let forwarded = forwardedClaims(map["forward"], requestIDHeader)
+        let leeway = duration(
+            map["leeway"], "leeway", default: 30 * Quantity.second, 0...(10 * Quantity.minute))
+        let maxToken = size(
+            map["max_token"], "max_token", default: 8 * Quantity.kibibyte, ConfigurationBounds.tokenBytes)
+        let tokenType: IssuerSettings.TokenType = word(
+            map["typ"], "typ", default: .any, ["any": .any, "at+jwt": .accessToken])
+        let passesToken = boolean(map["pass_token"], "pass_token", default: true)
+        let cachedTokens = integer(cache["tokens"], "tokens", default: 10_000, 0...1_000_000)
+        let negative = duration(
+            cache["negative"], "negative", default: 10 * Quantity.second, 0...(10 * Quantity.minute))
+        guard let issuer, let keyFile else { return nil }
+        return IssuerSettings(
+            name: name, issuer: issuer.value, audiences: audiences.map(\.value), algorithms: [.rs256],
+            leewayNanoseconds: leeway, requiredClaims: required?.map(\.value) ?? ["sub"],
+            maxTokenBytes: maxToken,
+            tokenType: tokenType, keyFile: keyFile, forwardedClaims: forwarded, passesToken: passesToken,
+            cachedTokens: cachedTokens, negativeCacheNanoseconds: negative)
+    }
+
+    private mutating func keyFile(_ node: Node?) -> Located<String>? {
+        let unbuilt = ["url", "refresh", "cooldown", "cache_file", "keep_if_unreachable"]
+        let map = keys(of: node, "keys", built: ["file"], notBuilt: unbuilt)
+        // Who wrote `url` is told that it is not built, and need not be told that `file` is missing.
+        if let node, case .mapping(let entries) = node.content, entries.contains(where: { $0.key == "url" }) {
+            return path(map["file"], "file")
+        }
+        return path(required("file", of: map), "file")
+    }
+
+    private mutating func checkAlgorithms(_ node: Node?) {
+        guard node != nil else { return }
+        let unbuilt = ["RS384", "RS512", "PS256", "ES256", "EdDSA"]
+        for text in texts(node, "algorithms", 1...6) where text.value != "RS256" {
+            if unbuilt.contains(text.value) {
+                reportNotBuilt(text.value, at: text.place)
+            } else if text.value.lowercased() == "none" || text.value.uppercased().hasPrefix("HS") {
+                // RFC 8725 §3.2: `none` is no signature, and a shared secret is a public key to whoever confuses the two.
+                report(at: text.place, "\(text.value.shown) cannot be used; the algorithm is RS256")
+            } else {
+                let suggestion = Spelling.suggestion(for: text.value, among: ["RS256"])
+                report(at: text.place, "algorithms must be RS256, found \(text.value.shown)\(suggestion)")
+            }
+        }
+    }
+
+    private mutating func forwardedClaims(_ node: Node?, _ requestIDHeader: String) -> [ForwardedClaim] {
+        guard let node else { return [] }
+        guard case .mapping(let entries) = node.content else {
+            reportKind(of: node, "forward must be a mapping from fields to claims")
+            return []
+        }
+        if entries.count > ConfigurationBounds.forwardedClaims {
+            report(
+                at: node.place,
+                "forward has \(entries.count) entries; at most \(ConfigurationBounds.forwardedClaims) are allowed"
+            )
+        }
+        var seen = [Self.comparable(requestIDHeader): requestIDHeader]
+        var forwarded: [ForwardedClaim] = []
+        for entry in entries {
+            let field = Located(entry.key, at: entry.keyPlace)
+            checkOwnField(field)
+            if let other = seen.updateValue(entry.key, forKey: Self.comparable(entry.key)) {
+                report(at: field.place, "\(entry.key.shown) is the same field as \(other.shown)")
+            }
+            if let claim = text(entry.value, "a claim") {
+                forwarded.append(ForwardedClaim(field: entry.key, claim: claim.value))
+            }
+        }
+        return forwarded
+    }
+
+    mutating func limits(_ node: Node?) -> LimitSection {
+        let entries = named(node, "limits", atMost: ConfigurationBounds.limits)
+        return LimitSection(
+            settings: entries.map { limit($0.name, $0.node) }, names: Self.indices(of: entries.map(\.name)))
+    }
+
+    private mutating func limit(_ name: Located<String>, _ node: Node) -> LimitSettings {
+        let map = keys(of: node, "a limit", built: ["rate", "burst", "per", "headers"])
+        let fallback = Rate(count: 1, windowNanoseconds: Quantity.second)
+        var rate = fallback
+        if let node = required("rate", of: map) {
+            switch node.content {
+            case .sequence(let windows) where windows.count > 1:
+                report(at: node.place, "several windows of one limit are not built yet in this version")
+            case .sequence(let windows):
+                if windows.isEmpty { report(at: node.place, "rate must have at least 1 entry") }
+                rate = self.rate(windows.first, "rate", default: fallback)
+            case .scalar, .mapping, .refused: rate = self.rate(node, "rate", default: fallback)
+            }
+        }
+        return LimitSettings(
+            name: name,
+            rate: rate,
+            burst: integer(map["burst"], "burst", default: rate.count, ConfigurationBounds.rateCount),
+            owner: word(
+                map["per"], "per", default: .client,
+                ["client": .client, "subject": .subject, "consumer": .consumer],
+                notBuilt: ["route", "certificate", "header:", "claim:"]),
+            fields: word(
+                map["headers"], "headers", default: .refused, ["refused": .refused, "always": .always]))
+    }
+}

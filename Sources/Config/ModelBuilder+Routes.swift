@@ -1,0 +1,189 @@
+internal import YAML
+
+/// What routes refer to.
+struct RouteSurroundings {
+    let listeners: [String: Int]
+    let issuers: [String: Int]
+    let limits: [String: Int]
+    let services: [String: Int]
+    /// By index of the limit.
+    let limitOwners: [LimitSettings.Owner]
+    /// By index of the service.
+    let timeouts: [TimeoutSettings]
+    let bodyBytes: Int
+    let mergesSlashes: Bool
+}
+
+/// What a route that says nothing gets.
+private struct RouteDefaults {
+    let authentication: RouteSettings.Authentication?
+    /// Whether the file said something about it, right or wrong.
+    let saysAuthentication: Bool
+    let limits: [Int]
+}
+
+extension ModelBuilder {
+    mutating func routes(
+        _ node: Node?, defaults: Node?, _ surroundings: RouteSurroundings
+    ) -> [RouteSettings] {
+        let map = keys(of: defaults, "defaults", built: ["auth", "limits"])
+        let defaults = RouteDefaults(
+            authentication: authentication(map["auth"], surroundings), saysAuthentication: map["auth"] != nil,
+            limits: limitReferences(map["limits"], surroundings))
+        var routes: [RouteSettings] = []
+        var names: [String: Place] = [:]
+        var ties = RouteTies()
+        for item in list(node, "routes", 1...ConfigurationBounds.routes) {
+            guard let route = route(item, defaults, surroundings) else { continue }
+            if let first = names[route.name.value] {
+                report(
+                    at: route.name.place,
+                    "a route \(route.name.value.shown) stands at \(first.line):\(first.column) already")
+            } else {
+                names[route.name.value] = route.name.place
+            }
+            if let other = ties.add(route) {
+                report(
+                    at: route.prefix.place,
+                    "this route ties with route \(other.shown): same prefix and host on one listener")
+            }
+            routes.append(route)
+        }
+        return routes
+    }
+
+    private mutating func route(
+        _ node: Node, _ defaults: RouteDefaults, _ surroundings: RouteSurroundings
+    ) -> RouteSettings? {
+        let map = keys(
+            of: node, "a route",
+            built: [
+                "name", "match", "to", "auth", "limits", "body", "timeouts", "path", "preserve_host", "log",
+            ],
+            notBuilt: ["headers", "require", "cors", "concurrency"])
+        let name = text(required("name", of: map), "name")
+        if let name { checkName(name.value, at: name.place) }
+        let matchNode = required("match", of: map)
+        let match = keys(
+            of: matchNode, "match", built: ["prefix", "hosts", "listeners"], notBuilt: ["methods", "headers"])
+        let prefix = prefix(required("prefix", of: match), surroundings.mergesSlashes)
+        let hosts = hosts(match["hosts"])
+        let listeners = listenerReferences(match["listeners"], surroundings)
+        let service = serviceReference(required("to", of: map), surroundings)
+        var authentication = authentication(map["auth"], surroundings)
+        if map["auth"] == nil {
+            authentication = defaults.authentication
+            if map.isPresent, !defaults.saysAuthentication {
+                report(
+                    at: map.place,
+                    "a route without 'auth' needs 'auth' in defaults; write 'auth: none' to let anybody in")
+            }
+        }
+        let limits = map["limits"].map { limitReferences($0, surroundings) } ?? defaults.limits
+        if case .some(.none) = authentication {
+            checkSubjects(limits, surroundings, at: (map["limits"] ?? node).place)
+        }
+        let inherited = service.flatMap {
+            surroundings.timeouts.indices.contains($0) ? surroundings.timeouts[$0] : nil
+        }
+        let timeouts = timeouts(map["timeouts"], over: inherited ?? Self.defaultTimeouts)
+        let bodyMax = size(
+            keys(of: map["body"], "body", built: ["max"])["max"], "max", default: surroundings.bodyBytes,
+            ConfigurationBounds.bodyBytes, allowsNone: true)
+        let path = keys(of: map["path"], "path", built: ["strip_prefix"])
+        let stripsPrefix = boolean(path["strip_prefix"], "strip_prefix", default: false)
+        let preservesHost = boolean(map["preserve_host"], "preserve_host", default: false)
+        let isLogged = word(map["log"], "log", default: true, ["none": false])
+        guard let name, let prefix else { return nil }
+        return RouteSettings(
+            name: name, prefix: prefix, hosts: hosts, listeners: listeners, service: service ?? 0,
+            authentication: authentication ?? .none, limits: limits, bodyMaxBytes: bodyMax,
+            timeouts: timeouts,
+            stripsPrefix: stripsPrefix, preservesHost: preservesHost, isLogged: isLogged)
+    }
+
+    /// A limit by subject where nobody is asked for a token has nobody to count.
+    private mutating func checkSubjects(_ limits: [Int], _ surroundings: RouteSurroundings, at place: Place) {
+        for limit in limits where surroundings.limitOwners.indices.contains(limit) {
+            guard surroundings.limitOwners[limit] == .subject else { continue }
+            let name = surroundings.limits.first { $0.value == limit }?.key ?? ""
+            report(at: place, "limit \(name.shown) is per subject, but this route has auth: none")
+        }
+    }
+
+    private mutating func authentication(
+        _ node: Node?, _ surroundings: RouteSurroundings
+    ) -> RouteSettings.Authentication? {
+        guard let node else { return nil }
+        if case .scalar("none", _) = node.content { return RouteSettings.Authentication.none }
+        return reference(node, "auth", in: surroundings.issuers).map { .issuer($0) }
+    }
+
+    private mutating func limitReferences(_ node: Node?, _ surroundings: RouteSurroundings) -> [Int] {
+        references(node, "limits", "limit", 0...ConfigurationBounds.limitsPerRoute, surroundings.limits)
+    }
+
+    private mutating func listenerReferences(
+        _ node: Node?, _ surroundings: RouteSurroundings
+    ) -> RouteSettings.Listeners {
+        guard node != nil else { return .all }
+        return .only(
+            references(
+                node, "listeners", "listener", 1...ConfigurationBounds.listeners, surroundings.listeners))
+    }
+
+    private mutating func references(
+        _ node: Node?, _ name: String, _ kind: String, _ count: ClosedRange<Int>, _ names: [String: Int]
+    ) -> [Int] {
+        var indices: [Int] = []
+        for item in list(node, name, count) {
+            guard let index = reference(item, kind, in: names) else { continue }
+            if indices.contains(index) {
+                reportKind(of: item, "each \(kind) may be named once")
+            } else {
+                indices.append(index)
+            }
+        }
+        return indices
+    }
+
+    private mutating func serviceReference(_ node: Node?, _ surroundings: RouteSurroundings) -> Int? {
+        guard let node else { return nil }
+        if case .mapping = node.content {
+            report(at: node.place, "weights are not built yet in this version; name one service")
+            return nil
+        }
+        return reference(node, "service", in: surroundings.services)
+    }
+
+    private mutating func hosts(_ node: Node?) -> [HostPattern] {
+        var hosts: [HostPattern] = []
+        guard node != nil else { return hosts }
+        for text in texts(node, "hosts", 1...ConfigurationBounds.hostsPerRoute) {
+            let isWildcard = text.value.hasPrefix("*.")
+            let rest = isWildcard ? text.value.dropFirst(2) : text.value[...]
+            let address = isWildcard ? nil : AddressParser.host(rest)
+            guard let name = address?.isIPv4 == true ? String(rest) : AddressParser.name(rest) else {
+                report(
+                    at: text.place,
+                    "a host must be a name such as api.example.com or *.example.com, found \(text.value.shown)"
+                )
+                continue
+            }
+            let pattern = HostPattern(name: name, isWildcard: isWildcard)
+            if hosts.contains(pattern) {
+                report(at: text.place, "\(text.value.shown) stands in hosts already")
+            } else {
+                hosts.append(pattern)
+            }
+        }
+        return hosts
+    }
+
+    private mutating func prefix(_ node: Node?, _ mergesSlashes: Bool) -> Located<String>? {
+        guard let text = text(node, "prefix") else { return nil }
+        guard let flaw = PathPrefix.flaw(in: text.value, mergesSlashes: mergesSlashes) else { return text }
+        report(at: text.place, "prefix \(flaw), found \(text.value.shown)")
+        return nil
+    }
+}

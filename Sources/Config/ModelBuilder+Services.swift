@@ -1,0 +1,99 @@
+internal import YAML
+
+struct ServiceSection {
+    let settings: [ServiceSettings]
+    let names: [String: Int]
+    var timeouts: [TimeoutSettings] { settings.map(\.timeouts) }
+}
+
+/// Named sets of timeouts, by `resilience` profile.
+typealias ResilienceProfiles = [String: TimeoutSettings]
+
+extension ModelBuilder {
+    static let defaultTimeouts = TimeoutSettings(
+        connectNanoseconds: 5 * Quantity.second, requestNanoseconds: 60 * Quantity.second,
+        idleNanoseconds: 60 * Quantity.second)
+
+    mutating func profiles(_ node: Node?) -> ResilienceProfiles {
+        var profiles: ResilienceProfiles = [:]
+        for (name, node) in named(node, "resilience", atMost: ConfigurationBounds.resilienceProfiles) {
+            let map = keys(
+                of: node, "a resilience profile", built: ["timeouts"],
+                notBuilt: ["retry", "eject", "breaker"])
+            profiles[name.value] = timeouts(map["timeouts"], over: Self.defaultTimeouts)
+        }
+        return profiles
+    }
+
+    mutating func timeouts(_ node: Node?, over defaults: TimeoutSettings) -> TimeoutSettings {
+        let map = keys(of: node, "timeouts", built: ["connect", "request", "idle"])
+        let waits = (10 * Quantity.millisecond)...(24 * Quantity.hour)
+        return TimeoutSettings(
+            connectNanoseconds: duration(
+                map["connect"], "connect", default: defaults.connectNanoseconds,
+                (10 * Quantity.millisecond)...(5 * Quantity.minute)),
+            requestNanoseconds: duration(
+                map["request"], "request", default: defaults.requestNanoseconds, waits),
+            idleNanoseconds: duration(map["idle"], "idle", default: defaults.idleNanoseconds, waits))
+    }
+
+    mutating func services(_ node: Node?, _ profiles: ResilienceProfiles) -> ServiceSection {
+        let entries = named(node, "services", atMost: ConfigurationBounds.services)
+        return ServiceSection(
+            settings: entries.map { service($0.name, $0.node, profiles) },
+            names: Self.indices(of: entries.map(\.name)))
+    }
+
+    private mutating func service(
+        _ name: Located<String>, _ node: Node, _ profiles: ResilienceProfiles
+    ) -> ServiceSettings {
+        let map = keys(
+            of: node, "a service", built: ["to", "balance", "keepalive", "resilience"],
+            notBuilt: ["health", "tls"])
+        let keepalive = keys(of: map["keepalive"], "keepalive", built: ["idle", "connections"])
+        return ServiceSettings(
+            name: name,
+            endpoints: endpoints(required("to", of: map)),
+            balance: word(
+                map["balance"], "balance", default: .leastRequest,
+                ["round-robin": .roundRobin, "least-request": .leastRequest, "random": .random],
+                notBuilt: ["hash:client", "hash:header:"]),
+            keepaliveIdleNanoseconds: duration(
+                keepalive["idle"], "idle", default: 60 * Quantity.second,
+                (10 * Quantity.millisecond)...(24 * Quantity.hour)),
+            keepaliveConnections: integer(
+                keepalive["connections"], "connections", default: 1024, 0...65536),
+            timeouts: profile(map["resilience"], profiles))
+    }
+
+    private mutating func profile(_ node: Node?, _ profiles: ResilienceProfiles) -> TimeoutSettings {
+        guard let node, let name = text(node, "resilience") else { return Self.defaultTimeouts }
+        if let timeouts = profiles[name.value] { return timeouts }
+        let suggestion = Spelling.suggestion(for: name.value, among: profiles.keys.sorted())
+        report(at: name.place, "there is no resilience profile \(name.value.shown)\(suggestion)")
+        return Self.defaultTimeouts
+    }
+
+    private mutating func endpoints(_ node: Node?) -> [Located<EndpointAddress>] {
+        var endpoints: [Located<EndpointAddress>] = []
+        var seen: [EndpointAddress: Place] = [:]
+        for text in texts(node, "to", 1...ConfigurationBounds.endpointsPerService) {
+            do throws(EndpointAddressError) {
+                let endpoint = try EndpointAddress(url: text.value)
+                if seen.updateValue(text.place, forKey: endpoint) != nil {
+                    report(at: text.place, "\(text.value.shown) is an address of this service already")
+                }
+                endpoints.append(Located(endpoint, at: text.place))
+            } catch {
+                switch error {
+                case .notBuilt(let scheme): reportNotBuilt(scheme, at: text.place)
+                case .malformed(let reason):
+                    report(
+                        at: text.place,
+                        "a service's address must be http://host:port, found \(text.value.shown): \(reason)")
+                }
+            }
+        }
+        return endpoints
+    }
+}
