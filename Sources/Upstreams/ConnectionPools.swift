@@ -1,0 +1,271 @@
+public import LinuxIO
+public import Memory
+public import Reactor
+
+/// What came of asking for a connection.
+@frozen public enum LeaseAnswer: Sendable {
+    /// A kept connection: it can be written to at once.
+    case leased(SlabID)
+    /// A new one: its connect is under way.
+    case connecting(SlabID)
+    /// All connections of the service are taken; the waiter's turn comes when one is given back.
+    case waiting(SlabID)
+    /// Neither a connection nor a place in the line.
+    case overloaded
+    case failed(SystemError)
+}
+
+/// One in line for a connection of a service.
+struct Waiter: ~Copyable {
+    let holder: SlabID
+    let service: Int
+    var previous = SlabID.none
+    var next = SlabID.none
+}
+
+private struct EndpointState: ~Copyable {
+    var firstIdle = SlabID.none
+    var idleCount = 0
+    var leased = 0
+}
+
+private struct ServiceState: ~Copyable {
+    var connections = 0
+    var cursor = 0
+    var firstWaiter = SlabID.none
+    var lastWaiter = SlabID.none
+}
+
+/// One worker's connections to all endpoints: who has which, which are idle, who waits.
+///
+/// Endpoints and services are named by process-wide indices, so that a reload keeps their connections.
+public struct ConnectionPools: ~Copyable {
+    /// Most endpoints, and services, that one process can come to know.
+    public static var tableSize: Int { 4096 }
+    /// Most connections of one service in one worker; past it exchanges wait in line.
+    public static var connectionsPerService: Int { 1024 }
+    /// Most exchanges in line in one worker, of all services.
+    public static var waiters: Int { 16384 }
+
+    public var connections: Slab<UpstreamConnection>
+    private var line: Slab<Waiter>
+    private var endpoints: FixedArray<EndpointState>
+    private var services: FixedArray<ServiceState>
+    private let kind: UInt8
+    private var randomState: UInt64
+
+    /// `kind` is the token kind of upstream connections in the worker's loop.
+    public init(capacity: Int, kind: UInt8, seed: UInt64) {
+        connections = Slab(capacity: capacity)
+        line = Slab(capacity: ConnectionPools.waiters)
+        endpoints = FixedArray(count: ConnectionPools.tableSize) { _ in EndpointState() }
+        services = FixedArray(count: ConnectionPools.tableSize) { _ in ServiceState() }
+        self.kind = kind
+        randomState = seed | 1
+    }
+
+    /// Connections that wait idle at an endpoint.
+    public func idleCount(endpoint: Int) -> Int { endpoints[endpoint].idleCount }
+
+    /// Picks an endpoint and gives `holder` a connection to it, kept or new, or a place in the line.
+    ///
+    /// `avoiding` is an endpoint that has just failed; another is preferred when there is one. `isFreshOnly` asks for a
+    /// new connection, for the second try of a request that a kept one has lost.
+    public mutating func lease(
+        _ plan: borrowing ServicePlan, holder: SlabID, avoiding: Int, isFreshOnly: Bool, _ loop: inout EventLoop
+    ) -> LeaseAnswer {
+        let choice = pick(plan, avoiding: avoiding)
+        let endpoint = plan.endpoints[choice].index
+        let idle = endpoints[endpoint].firstIdle
+        if !idle.isNone, !isFreshOnly {
+            unlinkIdle(idle)
+            endpoints[endpoint].leased &+= 1
+            connections[idle].phase = .leased
+            connections[idle].holder = holder
+            connections[idle].isReused = true
+            connections[idle].sentBytes = 0
+            connections[idle].scannedBytes = 0
+            return .leased(idle)
+        }
+        return open(plan, choice: choice, holder: holder, &loop)
+    }
+
+    @inline(never) private mutating func open(
+        _ plan: borrowing ServicePlan, choice: Int, holder: SlabID, _ loop: inout EventLoop
+    ) -> LeaseAnswer {
+        let endpoint = plan.endpoints[choice].index
+        let service = plan.index
+        if services[service].connections >= ConnectionPools.connectionsPerService || connections.isFull {
+            return wait(service, holder: holder)
+        }
+        do {
+            let descriptor = try Sockets.connect(to: plan.endpoints[choice].address)
+            let number = descriptor.number
+            let id = connections.insert(
+                UpstreamConnection(descriptor: descriptor, endpoint: endpoint, service: service, holder: holder))
+            endpoints[endpoint].leased &+= 1
+            services[service].connections &+= 1
+            do {
+                // Watched for both from the start: the connect needs it, and a later change would cost a call.
+                try loop.add(number, Token(kind: kind, id: id), .readingAndWriting)
+            } catch {
+                _ = close(id, &loop)
+                return .failed(error)
+            }
+            return .connecting(id)
+        } catch {
+            return .failed(error)
+        }
+    }
+
+    private mutating func wait(_ service: Int, holder: SlabID) -> LeaseAnswer {
+        guard !line.isFull else { return .overloaded }
+        let id = line.insert(Waiter(holder: holder, service: service))
+        let last = services[service].lastWaiter
+        line[id].previous = last
+        if last.isNone { services[service].firstWaiter = id } else { line[last].next = id }
+        services[service].lastWaiter = id
+        return .waiting(id)
+    }
+
+    /// Leaves the line. Returns without harm when the waiter's turn has come already.
+    public mutating func leaveLine(_ id: SlabID) {
+        guard line.contains(id) else { return }
+        let waiter = line.remove(id)
+        if waiter.previous.isNone {
+            services[waiter.service].firstWaiter = waiter.next
+        } else {
+            line[waiter.previous].next = waiter.next
+        }
+        if waiter.next.isNone {
+            services[waiter.service].lastWaiter = waiter.previous
+        } else {
+            line[waiter.next].previous = waiter.previous
+        }
+    }
+
+    /// The exchange whose turn it is when a connection of `service` has become free; it has left the line.
+    public mutating func nextInLine(_ service: Int) -> SlabID? {
+        let first = services[service].firstWaiter
+        guard !first.isNone else { return nil }
+        let holder = line[first].holder
+        leaveLine(first)
+        return holder
+    }
+
+    private mutating func pick(_ plan: borrowing ServicePlan, avoiding: Int) -> Int {
+        let count = plan.endpoints.count
+        guard count > 1 else { return 0 }
+        var choice = 0
+        switch plan.balance {
+        case .roundRobin:
+            choice = services[plan.index].cursor % count
+            services[plan.index].cursor = choice &+ 1
+        case .random:
+            choice = random(below: count)
+        case .leastRequest:
+            // The better of two at random: nearly as even as a look at all, and no herd on the emptiest.
+            let first = random(below: count)
+            let second = (first &+ 1 &+ random(below: count &- 1)) % count
+            let isFirst =
+                endpoints[plan.endpoints[first].index].leased <= endpoints[plan.endpoints[second].index].leased
+            choice = isFirst ? first : second
+        }
+        if plan.endpoints[choice].index == avoiding { choice = (choice &+ 1) % count }
+        return choice
+    }
+
+    private mutating func random(below bound: Int) -> Int {
+        // xorshift64*: not secret, only spread.
+        randomState ^= randomState &>> 12
+        randomState ^= randomState &<< 25
+        randomState ^= randomState &>> 27
+        return Int(truncatingIfNeeded: ((randomState &* 2_685_821_657_736_338_717) &>> 33) % UInt64(bound))
+    }
+
+    /// The connect stands.
+    public mutating func connected(_ id: SlabID) { connections[id].phase = .leased }
+
+    /// Puts a leased connection whose exchange is complete into its pool, or closes it when the pool is full.
+    public mutating func giveBack(
+        _ id: SlabID, keepaliveIdle: UInt64, keepaliveConnections: Int, _ loop: inout EventLoop
+    ) {
+        precondition(connections[id].phase == .leased)
+        let endpoint = connections[id].endpoint
+        guard endpoints[endpoint].idleCount < keepaliveConnections else {
+            _ = close(id, &loop)
+            return
+        }
+        endpoints[endpoint].leased &-= 1
+        connections[id].phase = .idle
+        connections[id].holder = .none
+        connections[id].inbound.removeAll()
+        connections[id].outbound.removeAll()
+        let first = endpoints[endpoint].firstIdle
+        connections[id].nextIdle = first
+        connections[id].previousIdle = .none
+        if !first.isNone { connections[first].previousIdle = id }
+        endpoints[endpoint].firstIdle = id
+        endpoints[endpoint].idleCount &+= 1
+        setDeadline(id, loop.now &+ keepaliveIdle, &loop)
+    }
+
+    private mutating func unlinkIdle(_ id: SlabID) {
+        let endpoint = connections[id].endpoint
+        let previous = connections[id].previousIdle
+        let next = connections[id].nextIdle
+        if previous.isNone { endpoints[endpoint].firstIdle = next } else { connections[previous].nextIdle = next }
+        if !next.isNone { connections[next].previousIdle = previous }
+        connections[id].previousIdle = .none
+        connections[id].nextIdle = .none
+        endpoints[endpoint].idleCount &-= 1
+    }
+
+    /// Closes a connection in whatever phase; returns its service, which has room for one more now.
+    @inline(never) public mutating func close(_ id: SlabID, _ loop: inout EventLoop) -> Int {
+        if connections[id].phase == .idle {
+            unlinkIdle(id)
+        } else {
+            endpoints[connections[id].endpoint].leased &-= 1
+        }
+        let service = connections[id].service
+        services[service].connections &-= 1
+        loop.timers.cancel(connections[id].timer)
+        loop.remove(connections[id].descriptor.number)
+        _ = connections.remove(id)
+        return service
+    }
+
+    /// Sets when the current wait of a connection is over. A deadline that moves later only writes the field: the
+    /// timer that stands fires early and is set again then.
+    public mutating func setDeadline(_ id: SlabID, _ deadline: UInt64, _ loop: inout EventLoop) {
+        connections[id].deadline = deadline
+        if deadline < connections[id].timerFires { arm(id, &loop) }
+    }
+
+    @inline(never) private mutating func arm(_ id: SlabID, _ loop: inout EventLoop) {
+        loop.timers.cancel(connections[id].timer)
+        let deadline = connections[id].deadline
+        connections[id].timer = loop.timers.schedule(Token(kind: kind, id: id), at: deadline) ?? .none
+        connections[id].timerFires = connections[id].timer.isNone ? .max : deadline
+    }
+
+    /// The timer of a connection has fired: `true` when its deadline has passed, else it is set again.
+    public mutating func isOverdue(_ id: SlabID, _ loop: inout EventLoop) -> Bool {
+        connections[id].timerFires = .max
+        connections[id].timer = .none
+        if connections[id].deadline <= loop.now { return true }
+        if connections[id].deadline != .max { arm(id, &loop) }
+        return false
+    }
+
+    /// Closes every idle connection to an endpoint that `isKept` does not name: after a reload has dropped it.
+    public mutating func closeIdle(where isDropped: (Int) -> Bool, _ loop: inout EventLoop) {
+        for index in 0..<connections.walkCount {
+            if let id = connections.name(at: index), connections[id].phase == .idle, isDropped(connections[id].endpoint)
+            {
+                _ = close(id, &loop)
+            }
+        }
+    }
+}
