@@ -1,0 +1,120 @@
+# The verbs of Gatehouse. `make` alone lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+FILTER ?=
+NAME ?=
+SECS ?= 60
+
+# Debian packages, by what needs them. The Swift toolchain (6.3) comes from swift.org.
+BUILD_PACKAGES := libssl-dev libnghttp2-dev libjemalloc-dev libyaml-dev libsodium-dev libsqlite3-dev
+DEMO_PACKAGES := $(BUILD_PACKAGES) openssl curl python3
+TEST_PACKAGES := $(DEMO_PACKAGES) nghttp2-client wrk python3-pytest python3-h2
+BENCH_PACKAGES := binutils strace valgrind nginx-light
+PACKAGES ?= $(TEST_PACKAGES) $(BENCH_PACKAGES)
+
+# The gateway has scratch folders of its own: a manifest without the services resolves other packages, and one folder
+# for both would fetch and build them again at each change.
+STRICT := --explicit-target-dependency-import-check error
+GATEWAY := GATEHOUSE_GATEWAY_ONLY=1 swift
+RELEASE_FLAGS := -c release --static-swift-stdlib $(STRICT) --scratch-path .build-gateway
+ASAN_FLAGS := --sanitize=address $(STRICT) --scratch-path .build-asan
+TSAN_FLAGS := --sanitize=thread $(STRICT) --scratch-path .build-tsan
+BIN := $(CURDIR)/.build-gateway/release
+PYTEST := /usr/bin/python3 -B -m pytest -p no:cacheprovider -q Tests/Integration
+LINTED := Package.swift Sources Tests
+
+# ThreadSanitizer's memory map collides with a kernel that randomises more bits than it knows; some containers refuse
+# the call that turns this off, and there it is tried without.
+NO_ASLR := $(shell setarch -R true 2>/dev/null && echo setarch -R)
+# A leak at exit is not looked for: the runtime and a process that ends by a signal keep memory on purpose.
+export ASAN_OPTIONS := detect_leaks=0:abort_on_error=0:exitcode=99
+export TSAN_OPTIONS := halt_on_error=1:exitcode=99
+
+.PHONY: help deps build release services test integration acceptance lint format asan tsan fuzz hot-path-gate \
+	bench-smoke bench-gate demo dev ci install
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
+
+deps: ## install the Debian packages that are missing
+	@if ! command -v dpkg-query >/dev/null; then echo "Not Debian: please have $(PACKAGES)"; exit 0; fi; \
+	missing=(); for package in $(PACKAGES); do \
+		state=$$(dpkg-query -W -f='$${db:Status-Status}' $$package 2>/dev/null || true); \
+		[ "$$state" = installed ] || missing+=($$package); done; \
+	[ $${#missing[@]} -gt 0 ] || exit 0; \
+	echo "Installing $${missing[*]}"; root=; [ $$(id -u) -eq 0 ] || root=sudo; \
+	$$root apt-get update -qq; \
+	$$root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$${missing[@]}" >/dev/null
+
+build: ## everything, debug
+	swift build $(STRICT)
+
+release: ## the gateway, release, Swift linked in: .build-gateway/release
+	$(GATEWAY) build $(RELEASE_FLAGS)
+
+services: ## the reference services: .build/debug/gatehouse-services
+	swift build $(STRICT) --product gatehouse-services
+
+test: ## unit tests; FILTER=RegExp for some of them
+	swift test $(STRICT) $(if $(FILTER),--filter '$(FILTER)')
+
+integration: release ## tests of the running gateway; FILTER=words for some of them
+	GATEHOUSE_BIN=$(BIN)/gatehouse $(PYTEST) $(if $(FILTER),-k '$(FILTER)')
+
+acceptance: release ## the integration tests at full size: minutes, not seconds
+	GATEHOUSE_BIN=$(BIN)/gatehouse GATEHOUSE_FULL=1 $(PYTEST) $(if $(FILTER),-k '$(FILTER)')
+
+lint: ## formatting and style
+	swift format lint --strict --parallel --recursive --configuration .swift-format $(LINTED)
+	@for script in .ci/run conf/demo/*.sh Tests/Fuzz/run; do bash -n $$script; done
+
+format: ## put the sources into the house format
+	swift format --in-place --parallel --recursive --configuration .swift-format $(LINTED)
+
+asan: ## unit and integration tests under AddressSanitizer
+	$(GATEWAY) build --build-tests $(ASAN_FLAGS)
+	$(GATEWAY) test --skip-build --skip HouseTests $(ASAN_FLAGS)
+	GATEHOUSE_SANITIZER=address GATEHOUSE_BIN=$(CURDIR)/.build-asan/debug/gatehouse $(PYTEST)
+
+tsan: ## unit and integration tests under ThreadSanitizer
+	$(GATEWAY) build --build-tests $(TSAN_FLAGS)
+	$(NO_ASLR) env $(GATEWAY) test --skip-build --skip HouseTests $(TSAN_FLAGS)
+	GATEHOUSE_SANITIZER=thread GATEHOUSE_BIN=$(CURDIR)/.build-tsan/debug/gatehouse $(NO_ASLR) $(PYTEST)
+
+fuzz: ## fuzz targets for SECS seconds each; NAME= for one of them
+	@Tests/Fuzz/run $(SECS) $(NAME)
+
+hot-path-gate: release ## no reference counting and no allocation in what a request runs
+	/usr/bin/python3 -B Benchmarks/Gate/hot-path-gate --self-test
+	/usr/bin/python3 -B Benchmarks/Gate/hot-path-gate $(BIN)/gatehouse
+
+bench-smoke: release ## nginx and Gatehouse side by side, as a table
+	/usr/bin/python3 -B Benchmarks/smoke --bin $(BIN)
+
+bench-gate: release ## cost of a request against the committed figures; ALLOW_NO_PMU=1 without hardware counters
+	/usr/bin/python3 -B Benchmarks/gate/gate --bin $(BIN)
+
+demo: ## see it work: certificates, services, gateway; ONCE=1 ends it again and judges each step
+	@$(MAKE) deps PACKAGES='$(DEMO_PACKAGES)'
+	@echo "Building the gateway (release) and the reference services; the first time takes some minutes."
+	@$(MAKE) release
+	@$(MAKE) services
+	@ONCE=$(ONCE) conf/demo/demo.sh $(BIN)/gatehouse .build/debug/gatehouse-services
+
+dev: ## the gateway (debug) before the reference services, until Ctrl-C
+	@$(MAKE) build
+	@conf/demo/demo.sh --dev .build/debug/gatehouse .build/debug/gatehouse-services
+
+ci: ## all of the above, as the build machine runs it
+	@.ci/steps
+
+install: release ## the gateway, its unit and the example configuration; DESTDIR= PREFIX=
+	install -D -m 0755 -s $(BIN)/gatehouse $(DESTDIR)$(PREFIX)/bin/gatehouse
+	install -d $(DESTDIR)$(PREFIX)/share/gatehouse $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -m 0644 conf/*.yaml $(DESTDIR)$(PREFIX)/share/gatehouse/
+	sed 's|/usr/local/bin|$(PREFIX)/bin|' systemd/gatehouse.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/gatehouse.service

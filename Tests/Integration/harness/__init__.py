@@ -1,0 +1,1 @@
+"""What the tests stand on: the gateway as a process, misbehaving upstreams, clients that see every byte."""

@@ -1,0 +1,109 @@
+"""Upstreams that behave as a test tells them to, well or badly."""
+
+import hashlib
+import json
+import queue
+import socket
+import threading
+
+from .bound import PATIENCE, TooLate
+from .wire import Closed, Wire, response
+
+
+def echo(wire, request):
+    """Answers with what arrived, as JSON."""
+    wire.send(response(200, [("Content-Type", "application/json")], described(request)))
+    return True
+
+
+def described(request):
+    return json.dumps({
+        "method": request.method, "target": request.target, "fields": request.fields,
+        "length": len(request.body), "sha256": hashlib.sha256(request.body).hexdigest(),
+        "trailers": request.trailers,
+    }).encode()
+
+
+class Upstream:
+    """A listening socket, a thread a connection. `answer(wire, request)` answers one request that was read whole and
+    says whether the connection goes on; `serve(wire)`, where given, has the connection for itself from its start."""
+
+    def __init__(self, answer=echo, serve=None, backlog=512):
+        self.answer = answer
+        self.serve = serve
+        self.requests = queue.Queue()
+        self.connections = 0
+        self.failures = []
+        self._open = set()
+        self._lock = threading.Lock()
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=backlog)
+        self.port = self._listener.getsockname()[1]
+        self.address = f"127.0.0.1:{self.port}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with self._lock:
+                self.connections += 1
+                self._open.add(sock)
+            threading.Thread(target=self._connection, args=(sock,), daemon=True).start()
+
+    def _connection(self, sock):
+        wire = Wire(sock)
+        try:
+            if self.serve is not None:
+                self.serve(wire)
+                return
+            while (request := wire.request()) is not None:
+                self.requests.put(request)
+                if not self.answer(wire, request):
+                    return
+        except (Closed, OSError):
+            pass
+        except Exception as error:  # shown by `close`: a thread's exception is nobody's otherwise
+            self.failures.append(error)
+        finally:
+            with self._lock:
+                self._open.discard(sock)
+            sock.close()
+
+    def received(self):
+        """The next request that arrived here."""
+        try:
+            return self.requests.get(timeout=PATIENCE)
+        except queue.Empty:
+            raise TooLate("no request arrived at the upstream") from None
+
+    def nothing_received(self):
+        return self.requests.empty()
+
+    def drop_connections(self):
+        """Closes every open connection, as a restarting service does."""
+        with self._lock:
+            for sock in self._open:
+                try:
+                    sock.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
+
+    def close(self):
+        try:
+            self._listener.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self._listener.close()
+        self.drop_connections()
+        if self.failures:
+            raise AssertionError(f"an upstream's thread failed: {self.failures}")
+
+
+def free_port():
+    """A port of the loopback on which nothing listens. Held open, unlistened, for as long as the socket lives."""
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    return sock
