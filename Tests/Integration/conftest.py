@@ -1,5 +1,6 @@
 """Fixtures: each ends what it began, by its own handle, whether the test passed or not."""
 
+import os
 import signal
 
 import pytest
@@ -14,6 +15,11 @@ from harness.wire import Client
 def pytest_configure(config):
     config.addinivalue_line("markers", "bound(seconds): a test that may take longer than the others")
     config.addinivalue_line("markers", "unsanitized: says nothing about a sanitizer build")
+
+
+def pytest_sessionstart():
+    if not os.environ.get("GATEHOUSE_BIN"):
+        pytest.exit("GATEHOUSE_BIN must name the gateway's program; `make integration` sets it", returncode=2)
 
 
 def pytest_collection_modifyitems(items):
