@@ -58,6 +58,8 @@ enum AddressParser {
     /// A DNS name in lower case: labels of letters, digits, `-` and `_`, of 1 to 63 bytes, 253 in all. A last label of digits
     /// alone would be taken for an IPv4 address by some and for a name by others: it is neither here.
     static func name(_ text: some StringProtocol) -> String? {
+        // Before lowering: the Kelvin sign, for one, is no ASCII and has a lower case that is.
+        guard text.utf8.allSatisfy({ $0 < 0x80 }) else { return nil }
         let lower = text.lowercased()
         guard (1...253).contains(lower.utf8.count) else { return nil }
         let labels = lower.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)

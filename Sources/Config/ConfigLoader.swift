@@ -157,7 +157,7 @@ extension ModelBuilder {
             guard let path = path(node, "to") else { return .none }
             return .file(path)
         case .scalar(let text, _):
-            let suggestion = Spelling.suggestion(for: text, among: ["stdout", "none"])
+            let suggestion = suggestion(for: text, among: ["stdout", "none"])
             reportKind(of: node, "to must be stdout, none or a file such as ./access.log", suggestion)
         case .sequence, .mapping, .refused:
             reportKind(of: node, "to must be stdout, none or a file such as ./access.log")

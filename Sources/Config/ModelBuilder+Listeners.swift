@@ -91,7 +91,7 @@ extension ModelBuilder {
                 report(at: text.place, "'h2c' is for listeners without tls; with tls it is 'h2'")
             case (let other, _):
                 let words = ["http/1.1", hasTLS ? "h2" : "h2c"]
-                let suggestion = Spelling.suggestion(for: other, among: words)
+                let suggestion = suggestion(for: other, among: words)
                 report(
                     at: text.place,
                     "protocols on this listener are \(Self.alternatives(words)), found \(other.shown)\(suggestion)"

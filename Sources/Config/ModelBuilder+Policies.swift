@@ -83,7 +83,7 @@ extension ModelBuilder {
                 // RFC 8725 §3.2: `none` is no signature, and a shared secret is a public key to whoever confuses the two.
                 report(at: text.place, "\(text.value.shown) cannot be used; the algorithm is RS256")
             } else {
-                let suggestion = Spelling.suggestion(for: text.value, among: ["RS256"])
+                let suggestion = suggestion(for: text.value, among: ["RS256"])
                 report(at: text.place, "algorithms must be RS256, found \(text.value.shown)\(suggestion)")
             }
         }

@@ -69,7 +69,7 @@ extension ModelBuilder {
         if notBuilt.contains(where: { $0 == text || $0.hasSuffix(":") && text.hasPrefix($0) }) {
             reportNotBuilt(text, at: node.place)
         } else {
-            let suggestion = Spelling.suggestion(for: text, among: words.map(\.key) + notBuilt)
+            let suggestion = suggestion(for: text, among: words.map(\.key) + notBuilt)
             reportKind(of: node, "\(name) must be \(Self.alternatives(words.map(\.key)))", suggestion)
         }
         return fallback
@@ -79,7 +79,7 @@ extension ModelBuilder {
     mutating func reference(_ node: Node, _ kind: String, in names: [String: Int]) -> Int? {
         guard let name = text(node, kind) else { return nil }
         if let index = names[name.value] { return index }
-        let suggestion = Spelling.suggestion(for: name.value, among: names.keys.sorted())
+        let suggestion = suggestion(for: name.value, among: names.keys.sorted())
         report(at: name.place, "there is no \(kind) \(name.value.shown)\(suggestion)")
         return nil
     }

@@ -6,6 +6,8 @@ struct ModelBuilder {
     /// The folder of the file with its last `/`; empty for the current one.
     let folder: String
     private(set) var errors: [Diagnostic] = []
+    /// Looking for the nearest name costs the product of both lengths for each known name: past this many nobody reads on.
+    private var suggestionsLeft = Diagnostics.printedAtMost
 
     init(file: String) {
         let end = file.lastIndex(of: "/").map(file.index(after:)) ?? file.startIndex
@@ -14,6 +16,13 @@ struct ModelBuilder {
 
     mutating func report(at place: Place, _ message: String) {
         errors.append(Diagnostic(at: place, message))
+    }
+
+    /// `; did you mean 'x'?` or nothing.
+    mutating func suggestion(for word: String, among known: some Sequence<String>) -> String {
+        guard suggestionsLeft > 0 else { return "" }
+        suggestionsLeft -= 1
+        return Spelling.suggestion(for: word, among: known)
     }
 
     mutating func reportNotBuilt(_ what: String, at place: Place) {
@@ -50,7 +59,7 @@ extension ModelBuilder {
             } else if notBuilt.contains(entry.key) {
                 reportNotBuilt(entry.key, at: entry.keyPlace)
             } else {
-                let suggestion = Spelling.suggestion(for: entry.key, among: built + notBuilt)
+                let suggestion = suggestion(for: entry.key, among: built + notBuilt)
                 report(at: entry.keyPlace, "unknown key \(entry.key.shown)\(suggestion)")
             }
         }
