@@ -15,4 +15,6 @@
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 
+#include "COpenSSLTLS.h"
+
 #endif
