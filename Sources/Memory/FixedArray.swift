@@ -38,6 +38,16 @@ extension FixedArray {
     @inlinable public init(_ elements: [Element]) { self.init(count: elements.count) { elements[$0] } }
 }
 
+extension FixedArray where Element == UInt8 {
+    /// The elements as bytes.
+    @inlinable public var rawSpan: RawSpan {
+        @_lifetime(borrow self) get {
+            let span = unsafe RawSpan(_unsafeStart: UnsafeRawPointer(base), byteCount: count)
+            return unsafe _overrideLifetime(span, borrowing: self)
+        }
+    }
+}
+
 // Whoever may send the elements may send their owner: there is no other reference to them.
 extension FixedArray: @unchecked Sendable where Element: Sendable & ~Copyable {}
 
