@@ -168,6 +168,12 @@
         unsafe header.pointee.start &+= count
     }
 
+    /// Drops the last `count` bytes.
+    @inlinable public mutating func removeLast(_ count: Int) {
+        precondition(count >= 0 && count <= byteCount)
+        unsafe header.pointee.end &-= count
+    }
+
     @inlinable public mutating func removeAll() {
         unsafe header.pointee.start = 0
         unsafe header.pointee.end = 0
