@@ -108,3 +108,6 @@
         unsafe nextFree.deallocate()
     }
 }
+
+// Whoever may send the elements may send their owner: there is no other reference to them.
+extension Slab: @unchecked Sendable where Element: Sendable & ~Copyable {}
