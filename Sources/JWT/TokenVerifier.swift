@@ -1,0 +1,153 @@
+import Crypto
+public import Memory
+
+/// Verifies the bearer tokens of one issuer (RFC 7519, RS256), and remembers what it found. One for each worker and
+/// issuer: for one thread, with the time as an argument. A token that is remembered costs no allocation and no
+/// signature check.
+///
+/// Everything that can be judged without the signature is judged before it, since it is what costs.
+public struct TokenVerifier: ~Copyable {
+    /// Of the settings, so that a reload can tell whether this verifier still fits.
+    public let settingsFingerprint: UInt64
+    public let maxTokenBytes: Int
+    /// How many values `forwardedValue` knows.
+    public let forwardCount: Int
+    /// How many signatures were checked since the start.
+    public private(set) var signatureChecks = 0
+    /// Counts the key sets; what was remembered under another one is forgotten.
+    public private(set) var generation: UInt64 = 1
+
+    private let rules: ClaimRules
+    private var keySet: KeySet
+    private var cache: TokenCache
+    private var refused: RefusedTokens
+    /// The header, payload and signature of the token at hand, decoded.
+    private var scratch: FixedBytes
+    private var values = ClaimValues()
+
+    /// `hash` must have a random key that no client knows.
+    public init(settings: IssuerSettings, keySet: consuming KeySet, hash: SipHash) {
+        settingsFingerprint = settings.fingerprint
+        maxTokenBytes = settings.maxTokenBytes
+        forwardCount = settings.forwards.count
+        rules = ClaimRules(settings)
+        self.keySet = keySet
+        cache = TokenCache(entries: settings.cacheEntries, hash: hash)
+        refused = RefusedTokens(seconds: settings.negativeSeconds, hash: hash)
+        scratch = FixedBytes(count: settings.maxTokenBytes)
+    }
+
+    /// Takes `newKeys` from now on and forgets all tokens; nothing happens when they come from the same bytes.
+    public mutating func replaceKeySet(_ newKeys: consuming KeySet) {
+        guard newKeys.digest != keySet.digest else { return }
+        keySet = newKeys
+        generation &+= 1
+    }
+
+    // MARK: - Asking
+
+    /// What is remembered of `token` at `nowSeconds` (Unix time). Cheap; a miss needs `verify`.
+    public mutating func lookUp(_ token: RawSpan, nowSeconds: Int64) -> CacheAnswer {
+        guard token.byteCount <= maxTokenBytes else { return .refused(.tooLong) }
+        let answer = cache.lookUp(token, now: nowSeconds, generation: generation)
+        guard answer == .miss else { return answer }
+        if let refusal = refused.lookUp(token, now: nowSeconds, generation: generation) {
+            return .refused(refusal)
+        }
+        return .miss
+    }
+
+    /// Whether `token` is good at `nowSeconds` (Unix time). The entry's name holds until the next call.
+    public mutating func verify(_ token: RawSpan, nowSeconds: Int64) -> Verdict {
+        switch lookUp(token, nowSeconds: nowSeconds) {
+        case .hit(let entry): return .accepted(entry: entry, wasCached: true)
+        case .refused(let refusal): return .refused(refusal)
+        case .miss: break
+        }
+        do throws(TokenRefusal) {
+            let expires = try examine(token, now: nowSeconds)
+            let entry = cache.store(
+                token, values, expires: expires, now: nowSeconds, generation: generation)
+            return .accepted(entry: entry, wasCached: false)
+        } catch {
+            if TokenVerifier.isWorthRemembering(error) {
+                refused.remember(token, error, now: nowSeconds, generation: generation)
+            }
+            return .refused(error)
+        }
+    }
+
+    /// What the header alone decides is quickly found again, and what time or new keys mend must not stick.
+    private static func isWorthRemembering(_ refusal: TokenRefusal) -> Bool {
+        switch refusal {
+        case .badSignature, .malformedClaims, .wrongIssuer, .wrongAudience, .missingClaim, .expired,
+            .claimNotForwardable:
+            true
+        case .malformed, .tooLong, .algorithmNotAllowed, .criticalHeader, .embeddedKey, .wrongType,
+            .keyNotNamed, .unknownKey, .notYetValid:
+            false
+        }
+    }
+
+    /// All checks in the order of their cost; returns the first second at which the token is no longer good.
+    private mutating func examine(_ token: RawSpan, now: Int64) throws(TokenRefusal) -> Int64 {
+        let parts = try TokenParts(token)
+        guard let headerEnd = Base64URL.decode(token[parts.header], into: &scratch, at: 0) else {
+            throw .malformed
+        }
+        let header = try JOSEHeader(scratch.bytes(0..<headerEnd), tokenType: rules.tokenType)
+        guard !parts.signature.isEmpty else { throw .malformed }
+        let key = try keySet.find(header.kid, in: scratch.bytes(0..<headerEnd))
+        guard let payloadCount = Base64URL.decode(token[parts.payload], into: &scratch, at: headerEnd),
+            let signatureCount = Base64URL.decode(
+                token[parts.signature], into: &scratch, at: headerEnd &+ payloadCount)
+        else { throw .malformed }
+        let payload = headerEnd..<(headerEnd &+ payloadCount)
+        let expires = try TokenVerifier.readClaims(scratch, payload, rules, into: &values, now: now)
+        // RFC 8017 §8.2.2 step 1: a signature of another length is none, and costs nothing to refuse.
+        guard signatureCount == keySet.keys[key].key.signatureByteCount else { throw .badSignature }
+        signatureChecks &+= 1
+        let signature = payload.upperBound..<(payload.upperBound &+ signatureCount)
+        let isSigned = TokenVerifier.isSigned(
+            token[parts.signed], by: &keySet.keys[key].key, scratch, signature)
+        guard isSigned else { throw .badSignature }
+        return expires
+    }
+
+    // Static, so that a span into one part of the verifier may live while another part changes.
+
+    private static func readClaims(
+        _ scratch: borrowing FixedBytes, _ range: Range<Int>, _ rules: borrowing ClaimRules,
+        into values: inout ClaimValues, now: Int64
+    ) throws(TokenRefusal) -> Int64 {
+        let payload = scratch.bytes(range)
+        let claims = try Claims(payload, rules)
+        let expires = try claims.judge(rules, now: now)
+        try values.take(claims, in: payload, forwards: rules.forwards.count)
+        return expires
+    }
+
+    private static func isSigned(
+        _ signed: RawSpan, by key: inout RSAPublicKey, _ scratch: borrowing FixedBytes, _ range: Range<Int>
+    ) -> Bool {
+        key.verify(signed, signature: scratch.bytes(range))
+    }
+
+    // MARK: - Reading an accepted token
+
+    /// Whether `entry` still names what it was given for.
+    public func contains(_ entry: TokenEntryID) -> Bool { cache.contains(entry) }
+
+    /// The `sub` of an accepted token, 1 to 255 bytes without control bytes; empty when it has none.
+    @_lifetime(borrow self)
+    public func subject(of entry: TokenEntryID) -> RawSpan { cache.value(0, of: entry) }
+
+    /// What the field of the settings' forward number `index` is to say; `nil` when the field is not to be sent,
+    /// because the claim is absent, null, or an empty string or array. A stale `entry` is our mistake and traps.
+    @_lifetime(borrow self)
+    public func forwardedValue(_ index: Int, of entry: TokenEntryID) -> RawSpan? {
+        precondition(index >= 0 && index < forwardCount)
+        let value = cache.value(index &+ 1, of: entry)
+        return value.isEmpty ? nil : value
+    }
+}
