@@ -16,6 +16,7 @@
 #include <openssl/x509.h>
 
 #include "COpenSSLTLS.h"
+
 // EVP_PKEY_PUBLIC_KEY: what EVP_PKEY_fromdata is to make.
 static inline int copenssl_public_key_selection(void) { return EVP_PKEY_PUBLIC_KEY; }
 
