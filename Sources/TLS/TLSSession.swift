@@ -158,7 +158,8 @@ extension TLSSession {
         plaintext: inout ByteQueue, output: inout ByteQueue, pool: borrowing BlockPool, limit: Int
     ) -> WriteStep {
         if let failure { return .failed(failure) }
-        precondition(unfinishedBytes <= plaintext.byteCount, "plaintext of an unfinished write was dropped")
+        // The caller dropped what an unfinished write was given: one connection is lost, not the process.
+        guard unfinishedBytes <= plaintext.byteCount else { return .failed(fail()) }
         var done = 0
         while !plaintext.isEmpty, done < limit {
             let count = recordLength(of: plaintext, after: output, pool: pool, limit: limit &- done)

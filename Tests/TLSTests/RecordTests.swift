@@ -149,25 +149,39 @@ import Testing
         #expect(read == bytes)
     }
 
-    @Test("§4.6.3: a key update is answered, even when it came while the pool was exhausted") func keyUpdate()
-        throws
-    {
+    @Test("§4.6.3: a key update is answered before the next write, which waits for blocks as a whole")
+    func keyUpdate() throws {
         var line = try established(TLS1_3_VERSION, pool: BlockPool(blockBytes: 2048, limit: 4))
         line.peer.updateKeys()
-        line.peer.write(Array("with new keys".utf8))
+        line.peer.write(Array("new keys".utf8))
         line.receive(line.peer.drain())
+        let step = line.read()
+        #expect(step == .progress(8))
+        let text = line.plaintext.array
+        #expect(text == Array("new keys".utf8))
+        var queue = ByteQueue()
+        let elsewhere = BlockPool(limit: 2)
+        let isFilled = queue.append("answer", from: elsewhere)
+        #expect(isFilled)
         var hoard = FixedArray<Block?>(count: 4) { _ in nil }
         for index in 0..<4 { hoard[index] = line.pool.take() }
-        let starved = line.read()
-        #expect(starved == .outOfBlocks)
+        let starved = line.session.write(
+            plaintext: &queue, output: &line.output, pool: line.pool, limit: .max)
+        let isUnsent = line.output.isEmpty && queue.byteCount == 6
+        #expect(starved == .outOfBlocks && isUnsent)
         for index in 0..<4 { hoard[index] = nil }
-        let step = line.read()
-        #expect(step == .progress(13))
-        let text = line.plaintext.array
-        #expect(text == Array("with new keys".utf8))
-        let written = line.write(Array("likewise".utf8))
-        #expect(written == .progress(8))
-        #expect(line.peer.read() == Array("likewise".utf8))
+        let written = line.session.write(
+            plaintext: &queue, output: &line.output, pool: line.pool, limit: .max)
+        #expect(written == .progress(6))
+        // The record of the key update, then that of the text: header, content, content type, tag.
+        let sent = line.output.byteCount
+        #expect(sent == 5 + 5 + 1 + 16 + 5 + 6 + 1 + 16)
+        line.deliver()
+        #expect(line.peer.read() == Array("answer".utf8))
+        line.peer.write(Array("again".utf8))
+        line.receive(line.peer.drain())
+        let last = line.read()
+        #expect(last == .progress(5))
     }
 
     @Test("§6.1: an end with close_notify is clean, one without is truncated") func end() throws {
