@@ -126,7 +126,7 @@ if !isGatewayOnly && here("Sources/gatehouse-services") {
     dependencies += [
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
-        .package(url: "https://github.com/vapor/jwt-kit", from: "5.7.1"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
@@ -134,22 +134,31 @@ if !isGatewayOnly && here("Sources/gatehouse-services") {
     ]
     let libraries: [Target.Dependency] = [
         .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "HummingbirdCore", package: "hummingbird"),
         .product(name: "GRDB", package: "GRDB.swift"),
-        .product(name: "JWTKit", package: "jwt-kit"),
+        // Swift Crypto has a module of the name of our room, and a package graph has one namespace: theirs yields. This
+        // is also why there is no JWTKit: it imports both Crypto and CryptoExtras, and SwiftPM 6.3 then counts the module
+        // twice and drops the alias, so that JWTKit would be compiled against our room.
+        .product(name: "CryptoExtras", package: "swift-crypto", moduleAliases: ["Crypto": "SwiftCrypto"]),
         .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "HTTPTypes", package: "swift-http-types"),
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+        .product(name: "UnixSignals", package: "swift-service-lifecycle"),
     ]
     /// A room of the outbuildings: libraries that predate strict memory safety make its warnings noise, so it is off here.
-    func outbuilding(_ name: String, _ imports: [String], isProgram: Bool = false) -> [Target] {
+    func outbuilding(
+        _ name: String, _ imports: [String], isProgram: Bool = false, packages: [Target.Dependency] = []
+    ) -> [Target] {
         guard here("Sources/\(name)") else { return [] }
         let settings: [SwiftSetting] = [
             .swiftLanguageMode(.v6), .enableUpcomingFeature("ExistentialAny"),
             .enableUpcomingFeature("InternalImportsByDefault"),
             .enableUpcomingFeature("MemberImportVisibility"),
         ]
-        let needs = present(imports) + libraries
+        let needs = present(imports) + libraries + packages
         var made: [Target] = [
             isProgram
                 ? .executableTarget(name: name, dependencies: needs, swiftSettings: settings)
@@ -171,7 +180,7 @@ if !isGatewayOnly && here("Sources/gatehouse-services") {
     targets += outbuilding("SearchService", ["ServiceKit"])
     targets += outbuilding(
         "gatehouse-services", ["ServiceKit", "AuthService", "CoreService", "WorkerService", "SearchService"],
-        isProgram: true)
+        isProgram: true, packages: [.product(name: "ArgumentParser", package: "swift-argument-parser")])
 }
 
 let package = Package(name: "gatehouse", dependencies: dependencies, targets: targets)

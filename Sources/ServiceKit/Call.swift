@@ -1,0 +1,45 @@
+public import Hummingbird
+internal import Logging
+internal import NIOCore
+internal import Synchronization
+
+/// One request on its way through a service, beside the request itself.
+public struct Call: RequestContext {
+    public var coreContext: CoreRequestContextStorage
+    /// The correlation id: the gateway's when it sent a usable one, otherwise made here.
+    public internal(set) var requestID: String
+    /// What the handlers found out, for the log.
+    public let notes: CallNotes
+    private let peerAddress: String
+    private let isPeerLocal: Bool
+
+    public init(source: ApplicationRequestContextSource) {
+        coreContext = .init(source: source)
+        requestID = ""
+        notes = CallNotes()
+        let address = source.channel.remoteAddress
+        peerAddress = address?.ipAddress ?? "unknown"
+        isPeerLocal = peerAddress.hasPrefix("127.") || peerAddress == "::1" || address?.ipAddress == nil
+    }
+
+    /// The client's address: the last one that `X-Forwarded-For` names when the peer is on this machine (the gateway
+    /// writes it there), otherwise the peer's. A stranger's field is never believed.
+    public func clientAddress(_ request: Request) -> String {
+        guard isPeerLocal, let field = request.headers[.forwardedFor],
+            let last = field.split(separator: ",").last
+        else { return peerAddress }
+        let address = last.filter { !$0.isWhitespace }
+        return address.isEmpty || address.utf8.count > 64 ? peerAddress : address
+    }
+}
+
+/// Filled by the handlers of a call, read once by the log line.
+public final class CallNotes: Sendable {
+    private let subjectCell = Mutex<String?>(nil)
+
+    /// Who the verified token says is calling.
+    public var subject: String? {
+        get { subjectCell.withLock { $0 } }
+        set { subjectCell.withLock { $0 = newValue } }
+    }
+}
