@@ -1,0 +1,198 @@
+public import Foundation
+internal import HTTPTypes
+internal import Hummingbird
+public import Logging
+public import ServiceKit
+
+/// Documents: made, read, changed and deleted by their owner or an administrator.
+public struct CoreService: Sendable {
+    private static let requestLimitBytes = 1 << 20
+    private static let titleLimitBytes = 1_024
+    private static let bodyLimitBytes = 512 * 1_024
+    private static let pageLimit = 100
+
+    private let store: CoreStore
+    private let verifier: TokenVerifier
+    private let bell = Doorbell()
+    private let relay: SearchRelay
+
+    /// `search`: Where the search service is; documents wait in the store while it is away.
+    /// `outboxLimit`: Changes are refused with 503 while so many documents wait.
+    public init(
+        directory: URL, verifier: TokenVerifier, search: Origin, serviceToken: ServiceToken, log: Logger,
+        outboxLimit: Int = 10_000
+    ) throws {
+        store = try CoreStore(directory: directory, outboxLimit: outboxLimit)
+        self.verifier = verifier
+        relay = SearchRelay(store: store, search: search, serviceToken: serviceToken, bell: bell, log: log)
+    }
+
+    /// What it is run from.
+    public var parts: ServiceParts {
+        ServiceParts(
+            name: "core", background: [relay],
+            hindrances: {
+                var reasons: [String] = []
+                if !(await verifier.prepare()) { reasons.append("keys") }
+                if (try? await store.outboxCounts()) == nil { reasons.append("store") }
+                return reasons
+            },
+            gauges: {
+                guard let counts = try? await store.outboxCounts() else { return [:] }
+                return ["outbox_waiting": counts.waiting, "outbox_set_aside": counts.setAside]
+            },
+            addRoutes: { router in
+                let documents = router.group("/api/v1/documents")
+                documents.post { request, call in try await add(request, call) }
+                documents.get { request, call in try await list(request, call) }
+                documents.get(":id") { request, call in try await read(request, call) }
+                documents.put(":id") { request, call in try await replace(request, call) }
+                documents.delete(":id") { request, call in try await remove(request, call) }
+            })
+    }
+
+    private struct Draft: Decodable {
+        let title: String
+        let body: String
+    }
+
+    private struct Summary: Encodable {
+        let id: String
+        let owner: String
+        let title: String
+        let version: Int64
+        let createdAt: String
+        let updatedAt: String
+        let body: String?
+
+        init(_ document: Document, withBody: Bool) {
+            id = document.id
+            owner = document.owner
+            title = document.title
+            version = document.version
+            createdAt = Timestamp.text(document.createdAt)
+            updatedAt = Timestamp.text(document.updatedAt)
+            body = withBody ? document.body : nil
+        }
+    }
+
+    private struct Page: Encodable {
+        let documents: [Summary]
+        /// Give it back as `cursor` for the next page; absent on the last.
+        let nextCursor: String?
+    }
+
+    private func add(_ request: Request, _ call: Call) async throws -> Response {
+        let caller = try await verifier.caller(request, call, scope: "documents")
+        let draft = try await draft(request)
+        let change = try await store.add(
+            owner: caller.subject, title: draft.title, body: draft.body, origin: origin(call))
+        let document = try accepted(change)
+        var response = told(document, status: .created)
+        response.headers[.location] = "/api/v1/documents/\(document.id)"
+        return response
+    }
+
+    private func list(_ request: Request, _ call: Call) async throws -> Response {
+        let caller = try await verifier.caller(request, call, scope: "documents")
+        let limit = try request.queryNumber("limit", in: 1...Self.pageLimit, fallback: 20)
+        let cursor = request.queryText("cursor")
+        if let cursor, !Identifier.isValid(cursor) {
+            throw Problem(.badRequest, "invalid_query", "cursor must be one that a list gave.")
+        }
+        let asked = request.queryText("owner")
+        guard caller.isAdministrator || asked == nil || asked == caller.subject else {
+            throw Problem(.forbidden, "not_owner", "These are another account's documents.")
+        }
+        // An administrator may ask for everybody's with `owner=*`.
+        let owner = asked == "*" ? nil : asked ?? caller.subject
+        let documents = try await store.list(owner: owner, before: cursor, limit: limit + 1)
+        return Reply.json(
+            Page(
+                documents: documents.prefix(limit).map { Summary($0, withBody: false) },
+                nextCursor: documents.count > limit ? documents[limit - 1].id : nil))
+    }
+
+    private func read(_ request: Request, _ call: Call) async throws -> Response {
+        let caller = try await verifier.caller(request, call, scope: "documents")
+        guard let document = try await store.document(id: try identifier(call)),
+            caller.mayActFor(document.owner)
+        else { throw Problem.notFound("document") }
+        let tag = EntityTag.text(version: document.version)
+        if EntityTagList(request.headers[.ifNoneMatch])?.matchesWeakly(tag) == true {
+            return Response(status: .notModified, headers: [.eTag: tag, .cacheControl: "private, no-cache"])
+        }
+        return told(document, status: .ok)
+    }
+
+    private func replace(_ request: Request, _ call: Call) async throws -> Response {
+        let caller = try await verifier.caller(request, call, scope: "documents")
+        let draft = try await draft(request)
+        let change = try await store.replace(
+            id: try identifier(call), by: caller, expected: EntityTagList(request.headers[.ifMatch]),
+            title: draft.title, body: draft.body, origin: origin(call))
+        return told(try accepted(change), status: .ok)
+    }
+
+    private func remove(_ request: Request, _ call: Call) async throws -> Response {
+        let caller = try await verifier.caller(request, call, scope: "documents")
+        let change = try await store.remove(
+            id: try identifier(call), by: caller, expected: EntityTagList(request.headers[.ifMatch]),
+            origin: origin(call))
+        _ = try accepted(change)
+        return Reply.noContent
+    }
+
+    private func origin(_ call: Call) -> ChangeOrigin {
+        ChangeOrigin(at: Timestamp.now, requestID: call.requestID)
+    }
+
+    private func draft(_ request: Request) async throws -> Draft {
+        let draft = try await request.json(Draft.self, limitBytes: Self.requestLimitBytes)
+        guard (1...Self.titleLimitBytes).contains(draft.title.utf8.count) else {
+            throw Problem(
+                .badRequest, "invalid_title", "The title must have 1 to \(Self.titleLimitBytes) bytes.")
+        }
+        guard draft.body.utf8.count <= Self.bodyLimitBytes else {
+            throw Problem(
+                .contentTooLarge, "body_too_large",
+                "The document's body may have at most \(Self.bodyLimitBytes) bytes.")
+        }
+        return draft
+    }
+
+    private func accepted(_ change: Change) throws -> Document {
+        switch change {
+        case .done(let document):
+            bell.ring()
+            return document
+        case .absent: throw Problem.notFound("document")
+        case .otherVersion:
+            throw Problem(
+                .preconditionFailed, "version_differs", "The document has changed since that version.")
+        case .outboxFull:
+            throw Problem.retryLater(
+                .serviceUnavailable, "outbox_full", "Search has been away too long.", afterSeconds: 5)
+        case .tooMany:
+            throw Problem(
+                .forbidden, "too_many_documents",
+                "An account may have at most \(CoreStore.documentsPerOwner) documents.")
+        }
+    }
+
+    private func told(_ document: Document, status: HTTPResponse.Status) -> Response {
+        Reply.json(
+            Summary(document, withBody: true), status: status,
+            fields: [
+                .eTag: EntityTag.text(version: document.version), .cacheControl: "private, no-cache",
+            ])
+    }
+
+    private func identifier(_ call: Call) throws -> String {
+        // What is not an id of ours names nothing.
+        guard let id = call.parameters.get("id"), Identifier.isValid(id) else {
+            throw Problem.notFound("document")
+        }
+        return id
+    }
+}

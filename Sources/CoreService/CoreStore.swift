@@ -1,0 +1,235 @@
+internal import Foundation
+internal import GRDB
+internal import ServiceKit
+
+/// A document.
+struct Document: Sendable {
+    let id: String
+    let owner: String
+    let title: String
+    let body: String
+    let version: Int64
+    let createdAt: Int64
+    let updatedAt: Int64
+}
+
+/// When a change was asked for, and by which request.
+struct ChangeOrigin: Sendable {
+    /// Unix milliseconds.
+    let at: Int64
+    /// The correlation id; search logs it too.
+    let requestID: String
+}
+
+/// What became of a change.
+enum Change: Sendable {
+    case done(Document)
+    /// No such document, or it belongs to another: a stranger learns not which.
+    case absent
+    /// `If-Match` names another version (412).
+    case otherVersion
+    /// More changes wait for search than the store will hold (503).
+    case outboxFull
+    /// The owner has as many documents as one may have.
+    case tooMany
+}
+
+/// One document that search must still be told of.
+struct Handover: Sendable {
+    let documentID: String
+    let version: Int64
+    /// The correlation id of the change.
+    let requestID: String
+    /// `nil` when the document has been deleted.
+    let content: (owner: String, title: String, body: String)?
+}
+
+/// Core's own store: documents, and beside each change, in the same transaction, the note that search must be told.
+struct CoreStore: Sendable {
+    static let documentsPerOwner = 100_000
+
+    private let pool: DatabasePool
+    private let outboxLimit: Int
+
+    init(directory: URL, outboxLimit: Int) throws {
+        self.outboxLimit = outboxLimit
+        pool = try Store.open(directory: directory, name: "core", migrations: Self.migrations)
+    }
+
+    private static var migrations: DatabaseMigrator {
+        var migrator = DatabaseMigrator()
+        migrator.registerMigration("1") { db in
+            // One outbox row a document: search wants its latest state only, so a document that changes a hundred times
+            // while search is away is handed over once.
+            try db.execute(
+                sql: """
+                    CREATE TABLE document (
+                        id TEXT PRIMARY KEY, owner TEXT NOT NULL, title TEXT NOT NULL, body TEXT NOT NULL,
+                        version INTEGER NOT NULL, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL
+                    ) STRICT;
+                    CREATE INDEX document_owner ON document (owner, id);
+                    CREATE TABLE outbox (
+                        document_id TEXT PRIMARY KEY, version INTEGER NOT NULL, is_deletion INTEGER NOT NULL,
+                        queued_at INTEGER NOT NULL, request_id TEXT NOT NULL, refusal TEXT
+                    ) STRICT;
+                    CREATE INDEX outbox_due ON outbox (queued_at) WHERE refusal IS NULL;
+                    """)
+        }
+        return migrator
+    }
+
+    func add(owner: String, title: String, body: String, origin: ChangeOrigin) async throws -> Change {
+        let now = origin.at
+        let document = Document(
+            id: Identifier.make(at: now), owner: owner, title: title, body: body, version: 1, createdAt: now,
+            updatedAt: now)
+        return try await pool.write { db -> Change in
+            guard try hasRoom(db) else { return .outboxFull }
+            let count =
+                try Int.fetchOne(db, sql: "SELECT count(*) FROM document WHERE owner = ?", arguments: [owner])
+                ?? 0
+            guard count < Self.documentsPerOwner else { return .tooMany }
+            try db.execute(
+                sql: """
+                    INSERT INTO document (id, owner, title, body, version, created_at, updated_at)
+                    VALUES (?, ?, ?, ?, ?, ?, ?)
+                    """, arguments: [document.id, owner, title, body, document.version, now, now])
+            try Self.enqueue(db, document.id, version: document.version, isDeletion: false, origin: origin)
+            return .done(document)
+        }
+    }
+
+    func document(id: String) async throws -> Document? {
+        try await pool.read { db in try Self.document(db, id: id) }
+    }
+
+    /// Newest first.
+    /// `owner`: `nil` lists everybody's.
+    /// `before`: Only documents made before the one with this id.
+    func list(owner: String?, before: String?, limit: Int) async throws -> [Document] {
+        var conditions: [String] = []
+        var arguments: [String: (any DatabaseValueConvertible)?] = ["limit": limit]
+        if let owner {
+            conditions.append("owner = :owner")
+            arguments["owner"] = owner
+        }
+        if let before {
+            conditions.append("id < :before")
+            arguments["before"] = before
+        }
+        let filter = conditions.isEmpty ? "" : "WHERE " + conditions.joined(separator: " AND ")
+        let sql = "SELECT * FROM document \(filter) ORDER BY id DESC LIMIT :limit"
+        let statementArguments = StatementArguments(arguments)
+        return try await pool.read { db in
+            try Row.fetchAll(db, sql: sql, arguments: statementArguments).map(Self.document)
+        }
+    }
+
+    func replace(
+        id: String, by caller: Caller, expected: EntityTagList?, title: String, body: String,
+        origin: ChangeOrigin
+    ) async throws -> Change {
+        try await pool.write { db -> Change in
+            guard let old = try Self.document(db, id: id), caller.mayActFor(old.owner) else { return .absent }
+            guard Self.isExpected(old, expected) else { return .otherVersion }
+            guard try hasRoom(db) else { return .outboxFull }
+            let new = Document(
+                id: id, owner: old.owner, title: title, body: body, version: old.version + 1,
+                createdAt: old.createdAt, updatedAt: origin.at)
+            try db.execute(
+                sql: "UPDATE document SET title = ?, body = ?, version = ?, updated_at = ? WHERE id = ?",
+                arguments: [title, body, new.version, origin.at, id])
+            try Self.enqueue(db, id, version: new.version, isDeletion: false, origin: origin)
+            return .done(new)
+        }
+    }
+
+    func remove(
+        id: String, by caller: Caller, expected: EntityTagList?, origin: ChangeOrigin
+    ) async throws -> Change {
+        try await pool.write { db -> Change in
+            guard let old = try Self.document(db, id: id), caller.mayActFor(old.owner) else { return .absent }
+            guard Self.isExpected(old, expected) else { return .otherVersion }
+            guard try hasRoom(db) else { return .outboxFull }
+            try db.execute(sql: "DELETE FROM document WHERE id = ?", arguments: [id])
+            try Self.enqueue(db, id, version: old.version + 1, isDeletion: true, origin: origin)
+            return .done(old)
+        }
+    }
+
+    /// The longest-waiting notes for search, with what they are to say.
+    func dueHandovers(limit: Int) async throws -> [Handover] {
+        try await pool.read { db in
+            try Row.fetchAll(
+                db,
+                sql: """
+                    SELECT outbox.document_id, outbox.version, outbox.is_deletion, outbox.request_id,
+                        document.owner, document.title, document.body
+                    FROM outbox LEFT JOIN document ON document.id = outbox.document_id
+                    WHERE outbox.refusal IS NULL ORDER BY outbox.queued_at LIMIT ?
+                    """, arguments: [limit]
+            ).map { row in
+                let isDeletion: Bool = row["is_deletion"]
+                return Handover(
+                    documentID: row["document_id"], version: row["version"], requestID: row["request_id"],
+                    content: isDeletion ? nil : (row["owner"], row["title"], row["body"]))
+            }
+        }
+    }
+
+    /// Search has it. A note of a later change stays.
+    func finish(_ handover: Handover) async throws {
+        try await pool.write { db in
+            try db.execute(
+                sql: "DELETE FROM outbox WHERE document_id = ? AND version = ?",
+                arguments: [handover.documentID, handover.version])
+        }
+    }
+
+    /// Search will never take it as it is: it is set aside, so that it holds up no other, until the document changes.
+    func setAside(_ handover: Handover, refusal: String) async throws {
+        try await pool.write { db in
+            try db.execute(
+                sql: "UPDATE outbox SET refusal = ? WHERE document_id = ? AND version = ?",
+                arguments: [refusal, handover.documentID, handover.version])
+        }
+    }
+
+    /// How many notes wait for search, and how many were set aside.
+    func outboxCounts() async throws -> (waiting: Int, setAside: Int) {
+        try await pool.read { db in
+            let waiting = try Int.fetchOne(db, sql: "SELECT count(*) FROM outbox WHERE refusal IS NULL") ?? 0
+            let all = try Int.fetchOne(db, sql: "SELECT count(*) FROM outbox") ?? 0
+            return (waiting, all - waiting)
+        }
+    }
+
+    private func hasRoom(_ db: Database) throws -> Bool {
+        try Int.fetchOne(db, sql: "SELECT count(*) FROM outbox WHERE refusal IS NULL") ?? 0 < outboxLimit
+    }
+
+    private static func enqueue(
+        _ db: Database, _ id: String, version: Int64, isDeletion: Bool, origin: ChangeOrigin
+    ) throws {
+        try db.execute(
+            sql: """
+                INSERT INTO outbox (document_id, version, is_deletion, queued_at, request_id) VALUES (?, ?, ?, ?, ?)
+                ON CONFLICT (document_id) DO UPDATE SET version = excluded.version,
+                    is_deletion = excluded.is_deletion, request_id = excluded.request_id, refusal = NULL
+                """, arguments: [id, version, isDeletion, origin.at, origin.requestID])
+    }
+
+    private static func isExpected(_ document: Document, _ expected: EntityTagList?) -> Bool {
+        expected?.matchesStrongly(EntityTag.text(version: document.version)) ?? true
+    }
+
+    private static func document(_ db: Database, id: String) throws -> Document? {
+        try Row.fetchOne(db, sql: "SELECT * FROM document WHERE id = ?", arguments: [id]).map(document)
+    }
+
+    private static func document(_ row: Row) -> Document {
+        Document(
+            id: row["id"], owner: row["owner"], title: row["title"], body: row["body"],
+            version: row["version"], createdAt: row["created_at"], updatedAt: row["updated_at"])
+    }
+}
