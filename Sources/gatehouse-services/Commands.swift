@@ -1,0 +1,191 @@
+import ArgumentParser
+import AuthService
+import CoreService
+import Foundation
+import SearchService
+import ServiceKit
+import WorkerService
+
+/// The reference services, each by itself or all in one process.
+struct GatehouseServices: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "gatehouse-services", abstract: "The reference services behind the gateway.",
+        subcommands: [Auth.self, Core.self, Worker.self, Search.self, All.self, Grant.self])
+}
+
+struct Auth: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Accounts, sessions and tokens.")
+
+    @OptionGroup var common: CommonOptions
+    @Option(help: "0 takes any free port.") var port = 9_001
+
+    func validate() throws { try checkPort(port, "--port") }
+
+    func run() async throws {
+        let log = common.log("auth")
+        let service = try await AuthService(
+            AuthSettings(directory: common.directory, issuer: common.issuer, audience: common.audience),
+            log: log)
+        var runner = Runner(log: log)
+        runner.add(service.parts, host: common.host, port: port, log: log)
+        try await runner.run()
+    }
+}
+
+struct Core: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Documents.")
+
+    @OptionGroup var common: CommonOptions
+    @OptionGroup var keySet: KeySetOptions
+    @OptionGroup var serviceToken: ServiceTokenOptions
+    @Option(help: "0 takes any free port.") var port = 9_002
+    @Option(help: "Where the search service is (http only).") var searchURL = "http://127.0.0.1:9004"
+
+    func validate() throws { try checkPort(port, "--port") }
+
+    func run() async throws {
+        guard let search = Origin(url: searchURL) else {
+            throw ValidationError("--search-url must be http://host[:port], found '\(searchURL)'")
+        }
+        let log = common.log("core")
+        let service = try CoreService(
+            directory: common.directory, verifier: common.verifier(keySet: try keySet.origin(), path: ""),
+            search: search, serviceToken: try serviceToken.token(), log: log)
+        var runner = Runner(log: log)
+        runner.add(service.parts, host: common.host, port: port, log: log)
+        try await runner.run()
+    }
+}
+
+struct Worker: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Jobs.")
+
+    @OptionGroup var common: CommonOptions
+    @OptionGroup var keySet: KeySetOptions
+    @Option(help: "0 takes any free port.") var port = 9_003
+
+    func validate() throws { try checkPort(port, "--port") }
+
+    func run() async throws {
+        let log = common.log("worker")
+        let service = try WorkerService(
+            directory: common.directory, verifier: common.verifier(keySet: try keySet.origin(), path: ""),
+            log: log)
+        var runner = Runner(log: log)
+        runner.add(service.parts, host: common.host, port: port, log: log)
+        try await runner.run()
+    }
+}
+
+struct Search: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Full-text search.")
+
+    @OptionGroup var common: CommonOptions
+    @OptionGroup var keySet: KeySetOptions
+    @OptionGroup var serviceToken: ServiceTokenOptions
+    @Option(help: "0 takes any free port.") var port = 9_004
+
+    func validate() throws { try checkPort(port, "--port") }
+
+    func run() async throws {
+        let log = common.log("search")
+        let service = try SearchService(
+            directory: common.directory, verifier: common.verifier(keySet: try keySet.origin(), path: ""),
+            serviceToken: try serviceToken.token())
+        var runner = Runner(log: log)
+        runner.add(service.parts, host: common.host, port: port, log: log)
+        try await runner.run()
+    }
+}
+
+struct All: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "All services in one process, for development and the demonstration.",
+        discussion: "They speak to each other over HTTP as they would apart.")
+
+    @OptionGroup var common: CommonOptions
+    @OptionGroup var serviceToken: ServiceTokenOptions
+    @Option(help: "0 takes any free port.") var authPort = 9_001
+    @Option(help: "0 takes any free port.") var corePort = 9_002
+    @Option(help: "0 takes any free port.") var workerPort = 9_003
+    @Option(help: "0 takes any free port.") var searchPort = 9_004
+
+    func validate() throws {
+        try checkPort(authPort, "--auth-port")
+        try checkPort(corePort, "--core-port")
+        try checkPort(workerPort, "--worker-port")
+        try checkPort(searchPort, "--search-port")
+    }
+
+    func run() async throws {
+        let directory = common.directory
+        let host = common.host
+        // Nobody else has to know the secret here, unless a file says so.
+        guard
+            let token = try serviceToken.serviceTokenFile == nil
+                ? ServiceToken.random() : serviceToken.token()
+        else { throw ValidationError("no random bytes") }
+        // Told when they listen: with port 0 nobody knows before.
+        let authOrigin = Origin(nil)
+        let searchOrigin = Origin(nil)
+        let keySetPath = "/.well-known/jwks.json"
+
+        let auth = try await AuthService(
+            AuthSettings(directory: directory, issuer: common.issuer, audience: common.audience),
+            log: common.log("auth"))
+        let search = try SearchService(
+            directory: directory, verifier: common.verifier(keySet: authOrigin, path: keySetPath),
+            serviceToken: token)
+        let worker = try WorkerService(
+            directory: directory, verifier: common.verifier(keySet: authOrigin, path: keySetPath),
+            log: common.log("worker"))
+        let core = try CoreService(
+            directory: directory, verifier: common.verifier(keySet: authOrigin, path: keySetPath),
+            search: searchOrigin, serviceToken: token, log: common.log("core"))
+
+        // Stopped in the opposite order: core before search, everybody before auth.
+        let reachable = Self.reachable(host)
+        var runner = Runner(log: common.log("all"))
+        runner.add(auth.parts, host: host, port: authPort, log: common.log("auth")) { port in
+            authOrigin.target = .init(host: reachable, port: port)
+        }
+        runner.add(search.parts, host: host, port: searchPort, log: common.log("search")) { port in
+            searchOrigin.target = .init(host: reachable, port: port)
+        }
+        runner.add(worker.parts, host: host, port: workerPort, log: common.log("worker"))
+        runner.add(core.parts, host: host, port: corePort, log: common.log("core"))
+        try await runner.run()
+    }
+
+    /// The address at which a service that listens on `host` can be reached from here.
+    private static func reachable(_ host: String) -> String {
+        switch host {
+        case "0.0.0.0": "127.0.0.1"
+        case "::": "::1"
+        default: host
+        }
+    }
+}
+
+struct Grant: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Gives an account one more role; its next token has it.")
+
+    @Option(help: "The data directory of the auth service.") var data = "data"
+    @Option(help: "The account.") var email: String
+    @Option(help: "The role.") var role = "admin"
+
+    func validate() throws {
+        guard !role.isEmpty, role.allSatisfy({ $0.isLetter || $0.isNumber || $0 == "-" }) else {
+            throw ValidationError("--role must be letters, digits and hyphens")
+        }
+    }
+
+    func run() throws {
+        let directory = URL(filePath: data, directoryHint: .isDirectory)
+        guard try AuthService.grant(role: role, email: email, directory: directory) else {
+            throw ValidationError("there is no account \(email)")
+        }
+        print("\(email) has the role \(role) from its next token on")
+    }
+}
