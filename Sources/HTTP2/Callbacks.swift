@@ -1,0 +1,329 @@
+internal import CNghttp2
+internal import HTTP
+internal import Memory
+
+// What nghttp2 calls. These functions note what happened and return; nothing here decides, and nothing calls up.
+
+func makeCallbacks() -> OpaquePointer? {
+    var callbacks: OpaquePointer?
+    let result = unsafe nghttp2_session_callbacks_new(&callbacks)
+    precondition(result == 0, "no memory for the callbacks")
+    unsafe nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, onBeginHeaders)
+    unsafe nghttp2_session_callbacks_set_on_header_callback(callbacks, onHeader)
+    unsafe nghttp2_session_callbacks_set_on_invalid_header_callback(callbacks, onInvalidHeader)
+    unsafe nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, onDataChunk)
+    unsafe nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, onFrame)
+    unsafe nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, onStreamClose)
+    unsafe nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, onFrameSent)
+    unsafe nghttp2_session_callbacks_set_send_data_callback(callbacks, onSendData)
+    return unsafe callbacks
+}
+
+private func sessionState(_ argument: UnsafeMutableRawPointer?) -> SessionPointer {
+    guard let argument = unsafe argument else { preconditionFailure("nghttp2 lost our session") }
+    return unsafe argument.assumingMemoryBound(to: SessionState.self)
+}
+
+private func streamState(_ handle: OpaquePointer?, _ number: Int32) -> StreamPointer? {
+    unsafe nghttp2_session_get_stream_user_data(handle, number)?.assumingMemoryBound(to: StreamState.self)
+}
+
+private let isFine: Int32 = 0
+private var resetsStream: Int32 { NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue }
+
+private func onBeginHeaders(
+    _ handle: OpaquePointer?, _ frame: UnsafePointer<nghttp2_frame>?, _ argument: UnsafeMutableRawPointer?
+) -> Int32 {
+    guard let frame = unsafe frame, unsafe frame.pointee.hd.type == NGHTTP2_HEADERS.rawValue,
+        unsafe frame.pointee.headers.cat == NGHTTP2_HCAT_REQUEST
+    else { return isFine }
+    let session = unsafe sessionState(argument)
+    let number = unsafe frame.pointee.hd.stream_id
+    guard let stream = unsafe SessionState.makeStream(number: number, in: session) else {
+        // Streams that the caller has not released fill the slots. The peer may try again.
+        _ = unsafe nghttp2_submit_rst_stream(handle, 0, number, HTTP2ErrorCode.refusedStream)
+        return resetsStream
+    }
+    _ = unsafe nghttp2_session_set_stream_user_data(handle, number, UnsafeMutableRawPointer(stream))
+    return isFine
+}
+
+private func onHeader(
+    _ handle: OpaquePointer?, _ frame: UnsafePointer<nghttp2_frame>?, _ name: UnsafePointer<UInt8>?,
+    _ nameCount: Int, _ value: UnsafePointer<UInt8>?, _ valueCount: Int, _ flags: UInt8,
+    _ argument: UnsafeMutableRawPointer?
+) -> Int32 {
+    guard let frame = unsafe frame, let stream = unsafe streamState(handle, frame.pointee.hd.stream_id)
+    else { return isFine }
+    let session = unsafe sessionState(argument)
+    let isSensitive = flags & UInt8(NGHTTP2_NV_FLAG_NO_INDEX.rawValue) != 0
+    let limits = unsafe session.pointee.headLimits
+    if unsafe frame.pointee.headers.cat == NGHTTP2_HCAT_REQUEST {
+        let isOver =
+            unsafe stream.pointee.head.weight &+ nameCount &+ valueCount &+ 4 > limits.head
+            // Four pseudo-fields are no field lines.
+            || stream.pointee.head.count >= limits.fields &+ 4
+        if unsafe isOver || stream.pointee.has(.headTooLarge) {
+            return unsafe drop(nameCount &+ valueCount, .headTooLarge, of: stream, in: session)
+        }
+        if nameCount == 6, unsafe isCookie(name) { unsafe stream.pointee.cookieCount &+= 1 }
+        unsafe stream.pointee.head.append(
+            name: UnsafeRawPointer(name), nameCount, value: UnsafeRawPointer(value), valueCount,
+            isSensitive: isSensitive, in: session.pointee.workspace)
+    } else {
+        let isOver =
+            unsafe stream.pointee.trailers.weight &+ nameCount &+ valueCount &+ 4 > limits.head
+            || stream.pointee.trailers.count >= limits.fields
+        if unsafe isOver || stream.pointee.has(.trailersTooLarge) {
+            return unsafe drop(nameCount &+ valueCount, .trailersTooLarge, of: stream, in: session)
+        }
+        unsafe stream.pointee.trailers.append(
+            name: UnsafeRawPointer(name), nameCount, value: UnsafeRawPointer(value), valueCount,
+            isSensitive: isSensitive, in: session.pointee.workspace)
+    }
+    return isFine
+}
+
+/// Keeps counting what is not kept, so that the head can be answered with 431. A peer that sends far more than that
+/// (a small block can name a large entry of the HPACK table thousands of times) loses the stream.
+private func drop(
+    _ byteCount: Int, _ mark: StreamMarks, of stream: StreamPointer, in session: SessionPointer
+) -> Int32 {
+    unsafe stream.pointee.marks.insert(mark)
+    unsafe stream.pointee.droppedBytes &+= byteCount &+ 32
+    let bound = unsafe max(session.pointee.headLimits.head &* 4, 1 << 18)
+    guard unsafe stream.pointee.droppedBytes > bound else { return isFine }
+    _ = unsafe nghttp2_submit_rst_stream(
+        session.pointee.handle, 0, stream.pointee.number, HTTP2ErrorCode.enhanceYourCalm)
+    return resetsStream
+}
+
+private func isCookie(_ name: UnsafePointer<UInt8>?) -> Bool {
+    guard let name = unsafe name else { return false }
+    let bytes = unsafe RawSpan(_unsafeStart: UnsafeRawPointer(name), byteCount: 6)
+    return bytes.equals("cookie")
+}
+
+/// A field of a bad name or value that nghttp2 would drop in silence. A gateway that drops what others may see helps
+/// nobody: the head is refused (RFC 9113 §8.2.1).
+private func onInvalidHeader(
+    _ handle: OpaquePointer?, _ frame: UnsafePointer<nghttp2_frame>?, _ name: UnsafePointer<UInt8>?,
+    _ nameCount: Int, _ value: UnsafePointer<UInt8>?, _ valueCount: Int, _ flags: UInt8,
+    _ argument: UnsafeMutableRawPointer?
+) -> Int32 {
+    guard let frame = unsafe frame, let stream = unsafe streamState(handle, frame.pointee.hd.stream_id)
+    else { return isFine }
+    guard unsafe frame.pointee.headers.cat == NGHTTP2_HCAT_REQUEST else {
+        unsafe stream.pointee.marks.insert(.badTrailers)
+        return resetsStream
+    }
+    guard let name = unsafe name else { return isFine }
+    let bytes = unsafe RawSpan(_unsafeStart: UnsafeRawPointer(name), byteCount: nameCount)
+    unsafe stream.pointee.marks.insert(isFieldName(bytes) ? .badValue : .badName)
+    return isFine
+}
+
+private func onDataChunk(
+    _ handle: OpaquePointer?, _ flags: UInt8, _ number: Int32, _ data: UnsafePointer<UInt8>?, _ count: Int,
+    _ argument: UnsafeMutableRawPointer?
+) -> Int32 {
+    let session = unsafe sessionState(argument)
+    // Connection credit goes back at receipt: one stalled upstream must not stop the other streams.
+    _ = unsafe nghttp2_session_consume_connection(handle, count)
+    guard let stream = unsafe streamState(handle, number), let data = unsafe data else { return isFine }
+    guard unsafe !stream.pointee.has(.discardsInbound), let pool = unsafe session.pointee.pool else {
+        return isFine
+    }
+    let bytes = unsafe RawSpan(_unsafeStart: UnsafeRawPointer(data), byteCount: count)
+    if unsafe stream.pointee.inbound.append(bytes, from: pool.pointee) {
+        unsafe stream.pointee.uncredited &+= count
+    } else {
+        unsafe stream.pointee.inbound.removeAll()
+        unsafe stream.pointee.marks.insert(.discardsInbound)
+        unsafe SessionState.tell(.tellStarved, of: stream, in: session)
+    }
+    return isFine
+}
+
+private func onFrame(
+    _ handle: OpaquePointer?, _ frame: UnsafePointer<nghttp2_frame>?, _ argument: UnsafeMutableRawPointer?
+) -> Int32 {
+    guard let frame = unsafe frame else { return isFine }
+    let session = unsafe sessionState(argument)
+    let header = unsafe frame.pointee.hd
+    let endsStream = header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0
+    switch UInt32(header.type) {
+    case NGHTTP2_HEADERS.rawValue:
+        guard let stream = unsafe streamState(handle, header.stream_id) else { break }
+        if endsStream { unsafe stream.pointee.marks.insert(.inboundEnded) }
+        if unsafe frame.pointee.headers.cat == NGHTTP2_HCAT_REQUEST {
+            unsafe joinCookies(of: stream, in: session)
+            unsafe stream.pointee.marks.insert(.isAnnounced)
+            unsafe session.pointee.knownStreams &+= 1
+            unsafe SessionState.tell(.tellRequest, of: stream, in: session)
+        } else {
+            unsafe stream.pointee.marks.insert(.hasTrailers)
+            unsafe SessionState.tell(.tellTrailers, of: stream, in: session)
+        }
+    case NGHTTP2_DATA.rawValue:
+        if header.length == 0, !endsStream { unsafe countControlFrame(session) }
+        guard let stream = unsafe streamState(handle, header.stream_id) else { break }
+        if endsStream { unsafe stream.pointee.marks.insert(.inboundEnded) }
+        unsafe stream.pointee.marks.insert(.hasData)
+        unsafe SessionState.tell(.tellData, of: stream, in: session)
+    case NGHTTP2_RST_STREAM.rawValue:
+        if let stream = unsafe streamState(handle, header.stream_id) {
+            unsafe stream.pointee.marks.insert(.resetByPeer)
+        }
+        unsafe countReset(session)
+    case NGHTTP2_PING.rawValue, NGHTTP2_SETTINGS.rawValue, NGHTTP2_PRIORITY.rawValue:
+        unsafe countControlFrame(session)
+    case NGHTTP2_GOAWAY.rawValue:
+        unsafe session.pointee.goAwayCode = frame.pointee.goaway.error_code
+    default: break
+    }
+    return isFine
+}
+
+private func countReset(_ session: SessionPointer) {
+    let now = unsafe session.pointee.now
+    if unsafe !session.pointee.resetGate.admits(now: now) { unsafe session.pointee.isCalmAsked = true }
+}
+
+private func countControlFrame(_ session: SessionPointer) {
+    let now = unsafe session.pointee.now
+    if unsafe !session.pointee.controlGate.admits(now: now) { unsafe session.pointee.isCalmAsked = true }
+}
+
+/// Cookie crumbs become one line, joined by "; " (RFC 9113 §8.2.3), since other protocols allow only one.
+private func joinCookies(of stream: StreamPointer, in session: SessionPointer) {
+    guard unsafe stream.pointee.cookieCount > 1 else { return }
+    let workspace = unsafe session.pointee.workspace
+    // No more than the head again, and the separators, which are less than what each line weighs.
+    unsafe stream.pointee.head.reserve(stream.pointee.head.byteCount, in: workspace)
+    let count = unsafe stream.pointee.head.count
+    let start = unsafe stream.pointee.head.byteCount
+    var offset = 0
+    for _ in 0..<count {
+        let line = unsafe stream.pointee.head.line(at: offset)
+        offset = line.next
+        guard line.name.count == 6, let base = unsafe stream.pointee.head.base else { continue }
+        guard unsafe isCookie((base + line.name.lowerBound).assumingMemoryBound(to: UInt8.self)) else {
+            continue
+        }
+        if unsafe stream.pointee.head.byteCount > start {
+            let separator = StaticString("; ")
+            unsafe stream.pointee.head.appendLoose(
+                UnsafeRawPointer(separator.utf8Start), 2, in: workspace)
+        }
+        // `reserve` above made room, so `base` has not moved.
+        unsafe stream.pointee.head.appendLoose(
+            base + line.value.lowerBound, Int(line.value.count), in: workspace)
+    }
+    unsafe stream.pointee.joinedCookie = ByteRange(start: start, end: stream.pointee.head.byteCount)
+}
+
+private func onStreamClose(
+    _ handle: OpaquePointer?, _ number: Int32, _ errorCode: UInt32, _ argument: UnsafeMutableRawPointer?
+) -> Int32 {
+    let session = unsafe sessionState(argument)
+    guard let stream = unsafe streamState(handle, number) else { return isFine }
+    _ = unsafe nghttp2_session_set_stream_user_data(handle, number, nil)
+    let isOurs = unsafe stream.pointee.has(.resetHere)
+    let isPeers = unsafe stream.pointee.has(.resetByPeer)
+    // A reset that the peer's mistake brought about costs as much as one that it asked for.
+    if errorCode != 0, !isOurs, !isPeers { unsafe countReset(session) }
+    guard unsafe stream.pointee.has(.isAnnounced) else {
+        // The caller never heard of it: a malformed head (RFC 9113 §8.1.1), or the peer's change of mind.
+        unsafe session.pointee.refusedHeads &+= 1
+        unsafe SessionState.freeStream(stream, in: session)
+        return isFine
+    }
+    unsafe stream.pointee.marks.insert(.isClosed)
+    unsafe stream.pointee.outbound.removeAll()
+    unsafe stream.pointee.marks.subtract([.tellDrained, .wasFull])
+    if isPeers || errorCode != 0, !isOurs {
+        unsafe stream.pointee.errorCode = errorCode
+        unsafe SessionState.tell([.tellReset, .tellClosed], of: stream, in: session)
+    } else {
+        unsafe SessionState.tell(.tellClosed, of: stream, in: session)
+    }
+    return isFine
+}
+
+private func onFrameSent(
+    _ handle: OpaquePointer?, _ frame: UnsafePointer<nghttp2_frame>?, _ argument: UnsafeMutableRawPointer?
+) -> Int32 {
+    guard let frame = unsafe frame else { return isFine }
+    let header = unsafe frame.pointee.hd
+    guard header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0,
+        UInt32(header.type) == NGHTTP2_DATA.rawValue || UInt32(header.type) == NGHTTP2_HEADERS.rawValue,
+        let stream = unsafe streamState(handle, header.stream_id),
+        unsafe !stream.pointee.has(.inboundEnded), unsafe !stream.pointee.has(.resetHere)
+    else { return isFine }
+    // The answer is whole before the request was: the peer may stop sending (RFC 9113 §8.1).
+    unsafe stream.pointee.marks.insert(.resetHere)
+    _ = unsafe nghttp2_submit_rst_stream(handle, 0, header.stream_id, HTTP2ErrorCode.noError)
+    return isFine
+}
+
+/// Tells nghttp2 how many bytes of the response the next DATA frame carries. The bytes are moved by `onSendData`.
+func onReadData(
+    _ handle: OpaquePointer?, _ number: Int32, _ buffer: UnsafeMutablePointer<UInt8>?, _ limit: Int,
+    _ flags: UnsafeMutablePointer<UInt32>?, _ source: UnsafeMutablePointer<nghttp2_data_source>?,
+    _ argument: UnsafeMutableRawPointer?
+) -> Int {
+    guard let memory = unsafe source?.pointee.ptr, let flags = unsafe flags else {
+        return Int(NGHTTP2_ERR_CALLBACK_FAILURE.rawValue)
+    }
+    let stream = unsafe memory.assumingMemoryBound(to: StreamState.self)
+    let held = unsafe stream.pointee.outbound.byteCount
+    let count = min(held, limit)
+    let isLast = unsafe count == held && stream.pointee.has(.outboundEnded)
+    if count == 0, !isLast { return Int(NGHTTP2_ERR_DEFERRED.rawValue) }
+    unsafe flags.pointee |= NGHTTP2_DATA_FLAG_NO_COPY.rawValue
+    if isLast {
+        unsafe flags.pointee |= NGHTTP2_DATA_FLAG_EOF.rawValue
+        if unsafe stream.pointee.has(.hasOutTrailers) {
+            unsafe flags.pointee |= NGHTTP2_DATA_FLAG_NO_END_STREAM.rawValue
+            let session = unsafe sessionState(argument)
+            unsafe submitStoredTrailers(of: stream, in: session)
+        }
+    }
+    return count
+}
+
+/// Writes one DATA frame: its header, then the blocks that hold its bytes, moved and not copied.
+private func onSendData(
+    _ handle: OpaquePointer?, _ frame: UnsafeMutablePointer<nghttp2_frame>?,
+    _ frameHeader: UnsafePointer<UInt8>?, _ count: Int, _ source: UnsafeMutablePointer<nghttp2_data_source>?,
+    _ argument: UnsafeMutableRawPointer?
+) -> Int32 {
+    let session = unsafe sessionState(argument)
+    guard let memory = unsafe source?.pointee.ptr, let frameHeader = unsafe frameHeader,
+        let output = unsafe session.pointee.output, let pool = unsafe session.pointee.pool
+    else { return NGHTTP2_ERR_CALLBACK_FAILURE.rawValue }
+    let stream = unsafe memory.assumingMemoryBound(to: StreamState.self)
+    guard unsafe stream.pointee.outbound.byteCount >= count else { return resetsStream }
+    let needed = unsafe blocksForOneFrame(pool.pointee.blockCapacity)
+    guard unsafe pool.pointee.canTake(needed) else {
+        unsafe session.pointee.isOutOfBlocks = true
+        return NGHTTP2_ERR_WOULDBLOCK.rawValue
+    }
+    let header = unsafe RawSpan(_unsafeStart: UnsafeRawPointer(frameHeader), byteCount: 9)
+    // Both have room: `needed` blocks hold the frame even if every byte of it were copied.
+    guard unsafe output.pointee.append(header, from: pool.pointee),
+        unsafe output.pointee.append(first: count, of: &stream.pointee.outbound, from: pool.pointee)
+    else { return NGHTTP2_ERR_CALLBACK_FAILURE.rawValue }
+    if unsafe stream.pointee.has(.wasFull),
+        unsafe stream.pointee.outbound.byteCount < session.pointee.outboundBytes / 2
+    {
+        unsafe stream.pointee.marks.remove(.wasFull)
+        unsafe SessionState.tell(.tellDrained, of: stream, in: session)
+    }
+    let isLimitReached = unsafe output.pointee.byteCount >= session.pointee.outputEnd
+    return isLimitReached ? NGHTTP2_ERR_PAUSE.rawValue : isFine
+}
+
+/// Blocks that a frame of 16 KiB with its header can need: as many as hold it, and one for the piece before.
+func blocksForOneFrame(_ blockCapacity: Int) -> Int { (16384 &+ 10) / blockCapacity &+ 3 }

@@ -1,0 +1,252 @@
+internal import HTTP
+internal import Memory
+
+/// From the lines that nghttp2 handed over to the head that every protocol shares.
+enum HeadReading {
+    static func read(_ stream: StreamPointer, limits: HeadLimits, into head: inout RequestHead)
+        -> RequestHeadError?
+    {
+        head.reset()
+        head.version = .http2
+        guard let base = unsafe stream.pointee.head.base else { return .badPseudoField }
+        let bytes = unsafe RawSpan(
+            _unsafeStart: UnsafeRawPointer(base), byteCount: stream.pointee.head.byteCount)
+        var special = SpecialFields()
+        var error: RequestHeadError?
+        var offset = 0
+        for _ in 0..<(unsafe stream.pointee.head.count) {
+            let line = unsafe stream.pointee.head.line(at: offset)
+            offset = line.next
+            if !line.name.isEmpty, bytes[line.name.lowerBound] == UInt8(ascii: ":") {
+                special.notePseudo(bytes[line.name], line.value, &head)
+                continue
+            }
+            let known = FieldName.classify(bytes[line.name])
+            var value = line.value
+            if known == .cookie {
+                special.cookies &+= 1
+                if special.cookies > 1 { continue }
+                if unsafe stream.pointee.cookieCount > 1 { value = unsafe stream.pointee.joinedCookie }
+            }
+            if let found = special.note(known, value, bytes) { error = error ?? found }
+            if !head.fields.append(FieldLine(name: line.name, value: value, known: known)) {
+                error = error ?? .tooManyFields
+            }
+        }
+        let marks = unsafe stream.pointee.marks
+        if marks.contains(.headTooLarge) { return .headTooLarge }
+        if marks.contains(.badName) { return .badFieldName }
+        if marks.contains(.badValue) { return .badFieldValue }
+        if let error { return error }
+        if let error = special.finishTarget(bytes, limits, &head) { return error }
+        if let error = special.finishAuthority(bytes, &head) { return error }
+        head.expectsContinue = special.expectsContinue
+        let endsHere = marks.contains(.inboundEnded) && marks.isDisjoint(with: [.hasData, .hasTrailers])
+        if let length = special.contentLength {
+            head.framing = .length(length)
+        } else {
+            head.framing = endsHere ? .none : .stream
+        }
+        return nil
+    }
+
+    static func readTrailers(_ stream: StreamPointer, into fields: inout FieldTable) -> RequestHeadError? {
+        fields.removeAll()
+        if unsafe stream.pointee.has(.trailersTooLarge) { return .headTooLarge }
+        guard let base = unsafe stream.pointee.trailers.base else { return nil }
+        let bytes = unsafe RawSpan(
+            _unsafeStart: UnsafeRawPointer(base), byteCount: stream.pointee.trailers.byteCount)
+        var offset = 0
+        for _ in 0..<(unsafe stream.pointee.trailers.count) {
+            let line = unsafe stream.pointee.trailers.line(at: offset)
+            offset = line.next
+            let known = FieldName.classify(bytes[line.name])
+            guard fields.append(FieldLine(name: line.name, value: line.value, known: known)) else {
+                return .tooManyFields
+            }
+        }
+        return nil
+    }
+}
+
+/// The fields of a head that decide something, gathered on the way through its lines.
+private struct SpecialFields {
+    var scheme = ByteRange.empty
+    var host = ByteRange.empty
+    var hasHost = false
+    var cookies = 0
+    var contentLength: Int?
+    var expectsContinue = false
+
+    /// nghttp2 lets each of the four through once, and no others (RFC 9113 §8.3).
+    mutating func notePseudo(_ name: RawSpan, _ value: ByteRange, _ head: inout RequestHead) {
+        if name.equals(":path") {
+            head.target = value
+        } else if name.equals(":method") {
+            head.methodBytes = value
+        } else if name.equals(":authority") {
+            head.authority = value
+        } else if name.equals(":scheme") {
+            scheme = value
+        }
+    }
+
+    mutating func note(_ known: KnownField, _ value: ByteRange, _ bytes: RawSpan) -> RequestHeadError? {
+        switch known {
+        case .host:
+            if hasHost { return .repeatedHost }
+            hasHost = true
+            host = value
+        case .contentLength:
+            guard contentLength == nil else { return .conflictingContentLength }
+            guard let length = decimal(bytes[value]) else { return .badContentLength }
+            contentLength = length
+        case .expect:
+            guard bytes[value].equalsIgnoringCase("100-continue") else { return .unknownExpectation }
+            expectsContinue = true
+        case .connection, .keepAlive, .proxyConnection, .transferEncoding, .upgrade, .http2Settings:
+            return .connectionField
+        case .te:
+            return bytes[value].equalsIgnoringCase("trailers") ? nil : .connectionField
+        default: break
+        }
+        return nil
+    }
+
+    func finishTarget(_ bytes: RawSpan, _ limits: HeadLimits, _ head: inout RequestHead) -> RequestHeadError?
+    {
+        if head.methodBytes.isEmpty { return .badPseudoField }
+        head.method = method(bytes[head.methodBytes])
+        if head.method == .connect { return .connectRefused }
+        let target = bytes[head.target]
+        if target.byteCount &+ Int(head.methodBytes.count) > limits.requestLine { return .requestLineTooLong }
+        if target.isEmpty { return .badPseudoField }
+        let query = target.firstIndex(of: UInt8(ascii: "?"), from: 0)
+        let start = head.target.lowerBound
+        head.path = ByteRange(start: start, end: start &+ query)
+        if query < target.byteCount {
+            head.hasQuery = true
+            head.query = ByteRange(start: start &+ query &+ 1, end: head.target.upperBound)
+        }
+        guard isTarget(target) else { return .badTarget }
+        if target[0] != UInt8(ascii: "/") {
+            // RFC 9113 §8.3.1: `*` is for OPTIONS alone.
+            guard target.equals("*"), head.method == .options else { return .badTarget }
+        }
+        let name = bytes[scheme]
+        guard name.equalsIgnoringCase("https") || name.equalsIgnoringCase("http") else {
+            return .badPseudoField
+        }
+        return nil
+    }
+
+    func finishAuthority(_ bytes: RawSpan, _ head: inout RequestHead) -> RequestHeadError? {
+        if hasHost {
+            if head.authority.isEmpty {
+                head.authority = host
+            } else if !bytes[host].equalsIgnoringCase(bytes[head.authority]) {
+                // RFC 9113 §8.3.1: they must not differ, or two recipients see two hosts.
+                return .conflictingHost
+            }
+        }
+        if head.authority.isEmpty { return .missingHost }
+        return isAuthority(bytes[head.authority]) ? nil : .badHost
+    }
+}
+
+/// Digits only, and no more than an `Int` holds.
+private func decimal(_ text: RawSpan) -> Int? {
+    guard text.byteCount > 0 else { return nil }
+    var value = 0
+    for offset in 0..<text.byteCount {
+        let byte = text[offset]
+        guard byte.isDigit else { return nil }
+        let (tens, overflowsTens) = value.multipliedReportingOverflow(by: 10)
+        let (sum, overflowsSum) = tens.addingReportingOverflow(Int(byte &- 0x30))
+        guard !overflowsTens, !overflowsSum else { return nil }
+        value = sum
+    }
+    return value
+}
+
+private func method(_ name: RawSpan) -> Method {
+    switch name.byteCount {
+    case 3:
+        if name.equals("GET") { return .get }
+        if name.equals("PUT") { return .put }
+    case 4:
+        if name.equals("POST") { return .post }
+        if name.equals("HEAD") { return .head }
+    case 5:
+        if name.equals("PATCH") { return .patch }
+        if name.equals("TRACE") { return .trace }
+    case 6: if name.equals("DELETE") { return .delete }
+    case 7:
+        if name.equals("OPTIONS") { return .options }
+        if name.equals("CONNECT") { return .connect }
+    default: break
+    }
+    return .other
+}
+
+/// No control byte, no space, nothing above ASCII, no fragment. What a path means is looked at when it is normalised.
+private func isTarget(_ text: RawSpan) -> Bool {
+    for offset in 0..<text.byteCount {
+        let byte = text[offset]
+        guard byte > 0x20, byte < 0x7F, byte != UInt8(ascii: "#") else { return false }
+    }
+    return true
+}
+
+/// `uri-host [ ":" port ]` of RFC 9110 §7.2: no userinfo, no empty host, digits as the port.
+private func isAuthority(_ text: RawSpan) -> Bool {
+    guard text.byteCount > 0 else { return false }
+    var offset = 0
+    if text[0] == UInt8(ascii: "[") {
+        let end = text.firstIndex(of: UInt8(ascii: "]"), from: 0)
+        guard end > 1, end < text.byteCount else { return false }
+        for index in 1..<end where text[index].hexValue == nil {
+            guard text[index] == UInt8(ascii: ":") || text[index] == UInt8(ascii: ".") else { return false }
+        }
+        offset = end &+ 1
+    } else {
+        while offset < text.byteCount, isHostByte(text[offset]) { offset &+= 1 }
+        guard offset > 0 else { return false }
+    }
+    guard offset < text.byteCount else { return true }
+    guard text[offset] == UInt8(ascii: ":"), text.byteCount &- offset <= 6 else { return false }
+    for index in (offset &+ 1)..<text.byteCount where !text[index].isDigit { return false }
+    return true
+}
+
+/// unreserved, pct-encoded and sub-delims of RFC 3986 §3.2.2.
+private func isHostByte(_ byte: UInt8) -> Bool {
+    let letter = byte.lowercased &- 0x61 < 26
+    if letter || byte.isDigit { return true }
+    switch byte {
+    case UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "~"), UInt8(ascii: "%"),
+        UInt8(ascii: "!"), UInt8(ascii: "$"), UInt8(ascii: "&"), UInt8(ascii: "'"), UInt8(ascii: "("),
+        UInt8(ascii: ")"), UInt8(ascii: "*"), UInt8(ascii: "+"), UInt8(ascii: ","), UInt8(ascii: ";"),
+        UInt8(ascii: "="):
+        return true
+    default: return false
+    }
+}
+
+/// Whether `name` is a token without upper-case letters (RFC 9113 §8.2.1).
+func isFieldName(_ name: RawSpan) -> Bool {
+    guard name.byteCount > 0 else { return false }
+    for offset in 0..<name.byteCount {
+        let byte = name[offset]
+        let isLetter = byte &- 0x61 < 26
+        if isLetter || byte.isDigit { continue }
+        switch byte {
+        case UInt8(ascii: "!"), UInt8(ascii: "#"), UInt8(ascii: "$"), UInt8(ascii: "%"), UInt8(ascii: "&"),
+            UInt8(ascii: "'"), UInt8(ascii: "*"), UInt8(ascii: "+"), UInt8(ascii: "-"), UInt8(ascii: "."),
+            UInt8(ascii: "^"), UInt8(ascii: "_"), UInt8(ascii: "`"), UInt8(ascii: "|"), UInt8(ascii: "~"):
+            continue
+        default: return false
+        }
+    }
+    return true
+}

@@ -1,0 +1,216 @@
+internal import CNghttp2
+internal import HTTP
+internal import Memory
+
+/// A place for a stream, with the generation of its tenant.
+@unsafe struct StreamSlot {
+    var stream: UnsafeMutablePointer<StreamState>?
+    var generation: UInt32
+    var nextFree: Int32
+}
+
+/// So many a second, as many in one burst (GCRA: one time stamp).
+struct FloodGate {
+    let interval: UInt64
+    let burst: UInt64
+    var arrival: UInt64 = 0
+
+    init(perSecond: Int) {
+        let count = UInt64(max(perSecond, 1))
+        interval = max(1_000_000_000 / count, 1)
+        burst = interval &* count
+    }
+
+    /// Whether one more is allowed at `now` (nanoseconds); it then counts.
+    mutating func admits(now: UInt64) -> Bool {
+        let start = max(arrival, now)
+        guard start &- now <= burst &- interval else { return false }
+        arrival = start &+ interval
+        return true
+    }
+}
+
+/// What nghttp2's callbacks see of a session. It never moves: nghttp2 holds its address.
+///
+/// Only single fields of it are accessed, never the whole, so that a callback which runs inside a call of ours into
+/// nghttp2 does not overlap an access in progress.
+@unsafe struct SessionState {
+    var handle: OpaquePointer?
+    let workspace: UnsafeMutablePointer<WorkspaceState>
+    let headLimits: HeadLimits
+    let outboundBytes: Int
+    let slotLimit: Int
+    var slots: UnsafeMutablePointer<StreamSlot>?
+    var slotCapacity = 0
+    var slotsUsed = 0
+    var firstFree: Int32 = -1
+    /// Streams that the caller knows and has not released.
+    var knownStreams = 0
+    var firstListed: UnsafeMutablePointer<StreamState>?
+    var lastListed: UnsafeMutablePointer<StreamState>?
+    var goAwayCode: UInt32?
+    var refusedHeads = 0
+    var resetGate: FloodGate
+    var controlGate: FloodGate
+    var isCalmAsked = false
+    var isTerminated = false
+    var hasSentNotice = false
+    /// Nanoseconds, as told by the last `receive`.
+    var now: UInt64 = 0
+
+    // For the time of one call only.
+    var pool: UnsafePointer<BlockPool>?
+    var output: UnsafeMutablePointer<ByteQueue>?
+    var outputEnd = 0
+    var isOutOfBlocks = false
+
+    init(settings: HTTP2Settings, workspace: UnsafeMutablePointer<WorkspaceState>) {
+        unsafe self.workspace = workspace
+        unsafe headLimits = settings.head
+        unsafe outboundBytes = max(settings.outboundBytes, 1)
+        // Streams that nghttp2 has closed and the caller has not yet released take a place too.
+        unsafe slotLimit = min(settings.maxConcurrentStreams &+ 64, 4096)
+        unsafe resetGate = FloodGate(perSecond: settings.resetsPerSecond)
+        unsafe controlGate = FloodGate(perSecond: settings.controlFramesPerSecond)
+    }
+}
+
+typealias SessionPointer = UnsafeMutablePointer<SessionState>
+typealias StreamPointer = UnsafeMutablePointer<StreamState>
+
+// Streams: made, named, listed, freed.
+extension SessionState {
+    /// A new stream in a free slot; `nil` when there is none.
+    static func makeStream(number: Int32, in session: SessionPointer) -> StreamPointer? {
+        let index: Int
+        if unsafe session.pointee.firstFree >= 0, let slots = unsafe session.pointee.slots {
+            index = unsafe Int(session.pointee.firstFree)
+            unsafe session.pointee.firstFree = slots[index].nextFree
+        } else {
+            guard unsafe session.pointee.slotsUsed < session.pointee.slotLimit else { return nil }
+            if unsafe session.pointee.slotsUsed == session.pointee.slotCapacity { unsafe growSlots(session) }
+            index = unsafe session.pointee.slotsUsed
+            unsafe session.pointee.slotsUsed &+= 1
+        }
+        guard let slots = unsafe session.pointee.slots else { return nil }
+        let memory = unsafe WorkspaceState.allocate(
+            MemoryLayout<StreamState>.size, in: session.pointee.workspace)
+        let stream = unsafe memory.bindMemory(to: StreamState.self, capacity: 1)
+        unsafe stream.initialize(to: StreamState(number: number, slot: index))
+        unsafe slots[index].stream = stream
+        unsafe slots[index].generation = (slots[index].generation &+ 1) & 0xF_FFFF
+        return unsafe stream
+    }
+
+    private static func growSlots(_ session: SessionPointer) {
+        let capacity = unsafe min(max(session.pointee.slotCapacity &* 2, 4), session.pointee.slotLimit)
+        let memory = unsafe WorkspaceState.allocate(
+            capacity &* MemoryLayout<StreamSlot>.stride, in: session.pointee.workspace)
+        let slots = unsafe memory.bindMemory(to: StreamSlot.self, capacity: capacity)
+        let used = unsafe session.pointee.slotsUsed
+        if let old = unsafe session.pointee.slots {
+            unsafe slots.moveInitialize(from: old, count: used)
+            unsafe WorkspaceState.free(UnsafeMutableRawPointer(old), in: session.pointee.workspace)
+        }
+        for index in used..<capacity {
+            unsafe (slots + index).initialize(to: StreamSlot(stream: nil, generation: 0, nextFree: -1))
+        }
+        unsafe session.pointee.slots = slots
+        unsafe session.pointee.slotCapacity = capacity
+    }
+
+    /// The stream of that name; a stale name is our mistake and traps.
+    @inline(__always) static func stream(_ id: StreamID, in session: SessionPointer) -> StreamPointer {
+        guard let stream = unsafe find(id, in: session) else {
+            preconditionFailure("a stream was used after its release")
+        }
+        return unsafe stream
+    }
+
+    @inline(__always) static func find(_ id: StreamID, in session: SessionPointer) -> StreamPointer? {
+        let index = id.slot
+        guard unsafe index < session.pointee.slotsUsed, let slots = unsafe session.pointee.slots,
+            unsafe slots[index].generation == id.generation
+        else { return nil }
+        return unsafe slots[index].stream
+    }
+
+    static func name(of stream: StreamPointer, in session: SessionPointer) -> StreamID {
+        let index = unsafe stream.pointee.slot
+        guard let slots = unsafe session.pointee.slots else {
+            preconditionFailure("a stream has a slot")
+        }
+        return unsafe StreamID(slot: index, generation: slots[index].generation)
+    }
+
+    /// Takes the slot back and frees what the stream holds.
+    static func freeStream(_ stream: StreamPointer, in session: SessionPointer) {
+        let index = unsafe stream.pointee.slot
+        if let slots = unsafe session.pointee.slots {
+            unsafe slots[index].stream = nil
+            unsafe slots[index].nextFree = session.pointee.firstFree
+            unsafe session.pointee.firstFree = Int32(truncatingIfNeeded: index)
+        }
+        unsafe destroy(stream, in: session.pointee.workspace)
+    }
+
+    static func destroy(_ stream: StreamPointer, in workspace: UnsafeMutablePointer<WorkspaceState>) {
+        unsafe stream.pointee.head.free(in: workspace)
+        unsafe stream.pointee.trailers.free(in: workspace)
+        unsafe stream.pointee.outTrailers.free(in: workspace)
+        unsafe stream.deinitialize(count: 1)
+        unsafe WorkspaceState.free(UnsafeMutableRawPointer(stream), in: workspace)
+    }
+
+    /// Notes an event of the stream and lists the stream if it is not.
+    static func tell(_ event: StreamMarks, of stream: StreamPointer, in session: SessionPointer) {
+        unsafe stream.pointee.marks.formUnion(event)
+        guard unsafe !stream.pointee.has(.isListed) else { return }
+        unsafe stream.pointee.marks.insert(.isListed)
+        unsafe stream.pointee.nextListed = nil
+        if let last = unsafe session.pointee.lastListed {
+            unsafe last.pointee.nextListed = stream
+        } else {
+            unsafe session.pointee.firstListed = stream
+        }
+        unsafe session.pointee.lastListed = stream
+    }
+
+    /// Takes the first stream off the list.
+    static func unlistFirst(_ stream: StreamPointer, in session: SessionPointer) {
+        unsafe session.pointee.firstListed = stream.pointee.nextListed
+        if unsafe session.pointee.firstListed == nil { unsafe session.pointee.lastListed = nil }
+        unsafe stream.pointee.nextListed = nil
+        unsafe stream.pointee.marks.remove(.isListed)
+    }
+
+    /// Takes the stream off the list, wherever it stands.
+    static func unlist(_ stream: StreamPointer, in session: SessionPointer) {
+        guard unsafe stream.pointee.has(.isListed) else { return }
+        if unsafe session.pointee.firstListed == stream {
+            unsafe unlistFirst(stream, in: session)
+            return
+        }
+        var before = unsafe session.pointee.firstListed
+        while let candidate = unsafe before {
+            if unsafe candidate.pointee.nextListed == stream {
+                unsafe candidate.pointee.nextListed = stream.pointee.nextListed
+                if unsafe session.pointee.lastListed == stream {
+                    unsafe session.pointee.lastListed = candidate
+                }
+                break
+            }
+            unsafe before = candidate.pointee.nextListed
+        }
+        unsafe stream.pointee.nextListed = nil
+        unsafe stream.pointee.marks.remove(.isListed)
+    }
+
+    /// Tells the peer to calm down, once; all ends with that GOAWAY.
+    static func terminateIfAsked(_ session: SessionPointer) {
+        guard unsafe session.pointee.isCalmAsked, unsafe !session.pointee.isTerminated else { return }
+        unsafe session.pointee.isTerminated = true
+        _ = unsafe nghttp2_session_terminate_session(
+            session.pointee.handle, HTTP2ErrorCode.enhanceYourCalm)
+    }
+}

@@ -1,0 +1,184 @@
+internal import CNghttp2
+internal import Memory
+
+/// What the HTTP/2 sessions of one worker share: memory for nghttp2 in size classes (4% of the user instructions of a
+/// request against malloc), the callbacks, and scratch for heads under construction. Not shared between threads.
+///
+/// Invariant that makes it safe: the state lives until the workspace and the last of its sessions are gone.
+@safe public struct HTTP2Workspace: ~Copyable {
+    let state: UnsafeMutablePointer<WorkspaceState>
+
+    /// `keptBytes` bounds the unused memory that is held back from the allocator; 0 hands every piece back at once,
+    /// which lets a sanitizer see each use after free.
+    public init(keptBytes: Int = 1 << 20) {
+        precondition(keptBytes >= 0)
+        unsafe state = .allocate(capacity: 1)
+        unsafe state.initialize(to: WorkspaceState(keptLimit: keptBytes))
+    }
+
+    /// Bytes that sessions of this workspace hold now, nghttp2's own included.
+    public var bytesInUse: Int { unsafe state.pointee.bytesInUse }
+
+    /// Bytes held back for later use.
+    public var bytesKept: Int { unsafe state.pointee.bytesKept }
+
+    deinit {
+        unsafe state.pointee.isAbandoned = true
+        unsafe WorkspaceState.releaseIfUnused(state)
+    }
+}
+
+/// What stands before each piece of memory.
+@unsafe struct PieceHeader {
+    var next: UnsafeMutablePointer<PieceHeader>?
+    /// Bytes after the header.
+    var capacity: Int
+
+    /// Keeps what follows aligned to 16 bytes, which nghttp2 expects of malloc.
+    static var byteCount: Int { 16 }
+}
+
+@unsafe struct WorkspaceState {
+    /// 64-byte steps up to 1 KiB, then doubling; the last class holds nghttp2's 16 KiB frame buffer.
+    static let classCount = 21
+
+    let lists: UnsafeMutablePointer<UnsafeMutablePointer<PieceHeader>?>
+    let keptLimit: Int
+    var bytesKept = 0
+    var bytesInUse = 0
+    var sessionCount = 0
+    var isAbandoned = false
+    let callbacks: OpaquePointer?
+    /// Fields of the head under construction: bytes, then where each name and value lies.
+    var scratch = unsafe PackedFields()
+    var pairs: UnsafeMutablePointer<nghttp2_nv>
+    var pairCapacity = 64
+
+    init(keptLimit: Int) {
+        unsafe self.keptLimit = keptLimit
+        unsafe lists = .allocate(capacity: WorkspaceState.classCount)
+        unsafe lists.initialize(repeating: nil, count: WorkspaceState.classCount)
+        unsafe pairs = .allocate(capacity: 64)
+        unsafe callbacks = makeCallbacks()
+    }
+
+    /// The class whose pieces hold `size` bytes and how many they hold; `nil` for what is larger than any class.
+    @inline(__always) static func sizeClass(_ size: Int) -> (index: Int, capacity: Int)? {
+        if size <= 1024 {
+            let index = size <= 64 ? 0 : (size &- 1) &>> 6
+            return (index, (index &+ 1) &* 64)
+        }
+        if size <= 2048 { return (16, 2048) }
+        if size <= 4096 { return (17, 4096) }
+        if size <= 8192 { return (18, 8192) }
+        if size <= 16384 { return (19, 16384) }
+        if size <= 17408 { return (20, 17408) }
+        return nil
+    }
+
+    static func allocate(_ size: Int, in state: UnsafeMutablePointer<WorkspaceState>)
+        -> UnsafeMutableRawPointer
+    {
+        var capacity = size
+        if let (index, classCapacity) = unsafe sizeClass(size) {
+            capacity = classCapacity
+            if let piece = unsafe state.pointee.lists[index] {
+                unsafe state.pointee.lists[index] = piece.pointee.next
+                unsafe state.pointee.bytesKept &-= capacity
+                unsafe state.pointee.bytesInUse &+= capacity
+                return unsafe UnsafeMutableRawPointer(piece) + PieceHeader.byteCount
+            }
+        }
+        let raw = unsafe UnsafeMutableRawPointer.allocate(
+            byteCount: capacity + PieceHeader.byteCount, alignment: 16)
+        unsafe raw.bindMemory(to: PieceHeader.self, capacity: 1).initialize(
+            to: PieceHeader(next: nil, capacity: capacity))
+        unsafe state.pointee.bytesInUse &+= capacity
+        return unsafe raw + PieceHeader.byteCount
+    }
+
+    static func capacity(of memory: UnsafeMutableRawPointer) -> Int {
+        unsafe (memory - PieceHeader.byteCount).assumingMemoryBound(to: PieceHeader.self).pointee.capacity
+    }
+
+    static func free(_ memory: UnsafeMutableRawPointer, in state: UnsafeMutablePointer<WorkspaceState>) {
+        let piece = unsafe (memory - PieceHeader.byteCount).assumingMemoryBound(to: PieceHeader.self)
+        let capacity = unsafe piece.pointee.capacity
+        unsafe state.pointee.bytesInUse &-= capacity
+        if unsafe state.pointee.bytesKept &+ capacity <= state.pointee.keptLimit,
+            let (index, _) = unsafe sizeClass(capacity)
+        {
+            unsafe piece.pointee.next = state.pointee.lists[index]
+            unsafe state.pointee.lists[index] = piece
+            unsafe state.pointee.bytesKept &+= capacity
+        } else {
+            unsafe UnsafeMutableRawPointer(piece).deallocate()
+        }
+    }
+
+    static func releaseIfUnused(_ state: UnsafeMutablePointer<WorkspaceState>) {
+        guard unsafe state.pointee.isAbandoned, unsafe state.pointee.sessionCount == 0 else { return }
+        unsafe state.pointee.scratch.free(in: state)
+        for index in 0..<(unsafe classCount) {
+            while let piece = unsafe state.pointee.lists[index] {
+                unsafe state.pointee.lists[index] = piece.pointee.next
+                unsafe UnsafeMutableRawPointer(piece).deallocate()
+            }
+        }
+        unsafe state.pointee.lists.deallocate()
+        unsafe state.pointee.pairs.deallocate()
+        unsafe nghttp2_session_callbacks_del(state.pointee.callbacks)
+        unsafe state.deinitialize(count: 1)
+        unsafe state.deallocate()
+    }
+
+    /// Makes room for `count` pairs.
+    static func reservePairs(_ count: Int, in state: UnsafeMutablePointer<WorkspaceState>) {
+        guard unsafe count > state.pointee.pairCapacity else { return }
+        unsafe state.pointee.pairs.deallocate()
+        unsafe state.pointee.pairs = .allocate(capacity: count &* 2)
+        unsafe state.pointee.pairCapacity = count &* 2
+    }
+
+    /// The allocator of nghttp2, with `state` as its argument.
+    static func memory(of state: UnsafeMutablePointer<WorkspaceState>) -> nghttp2_mem {
+        unsafe nghttp2_mem(
+            mem_user_data: UnsafeMutableRawPointer(state), malloc: workspaceMalloc, free: workspaceFree,
+            calloc: workspaceCalloc, realloc: workspaceRealloc)
+    }
+}
+
+private func workspace(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutablePointer<WorkspaceState>? {
+    unsafe argument?.assumingMemoryBound(to: WorkspaceState.self)
+}
+
+private func workspaceMalloc(_ size: Int, _ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
+    guard let state = unsafe workspace(argument), size >= 0, size < 1 << 40 else { return nil }
+    return unsafe WorkspaceState.allocate(size, in: state)
+}
+
+private func workspaceFree(_ memory: UnsafeMutableRawPointer?, _ argument: UnsafeMutableRawPointer?) {
+    guard let memory = unsafe memory, let state = unsafe workspace(argument) else { return }
+    unsafe WorkspaceState.free(memory, in: state)
+}
+
+private func workspaceCalloc(
+    _ count: Int, _ size: Int, _ argument: UnsafeMutableRawPointer?
+) -> UnsafeMutableRawPointer? {
+    let (total, overflows) = count.multipliedReportingOverflow(by: size)
+    guard !overflows, let memory = unsafe workspaceMalloc(total, argument) else { return nil }
+    unsafe memory.initializeMemory(as: UInt8.self, repeating: 0, count: total)
+    return unsafe memory
+}
+
+private func workspaceRealloc(
+    _ memory: UnsafeMutableRawPointer?, _ size: Int, _ argument: UnsafeMutableRawPointer?
+) -> UnsafeMutableRawPointer? {
+    guard let old = unsafe memory else { return unsafe workspaceMalloc(size, argument) }
+    let capacity = unsafe WorkspaceState.capacity(of: old)
+    if size <= capacity { return unsafe old }
+    guard let new = unsafe workspaceMalloc(size, argument) else { return nil }
+    unsafe new.copyMemory(from: old, byteCount: capacity)
+    unsafe workspaceFree(old, argument)
+    return unsafe new
+}
