@@ -119,7 +119,8 @@ private func onInvalidHeader(
     }
     guard let name = unsafe name else { return isFine }
     let bytes = unsafe RawSpan(_unsafeStart: UnsafeRawPointer(name), byteCount: nameCount)
-    unsafe stream.pointee.marks.insert(isFieldName(bytes) ? .badValue : .badName)
+    unsafe stream.pointee.marks.insert(
+        bytes.endOfToken(from: 0) == nameCount && nameCount > 0 ? .badValue : .badName)
     return isFine
 }
 

@@ -21,7 +21,7 @@ enum HeadReading {
                 special.notePseudo(bytes[line.name], line.value, &head)
                 continue
             }
-            let known = FieldName.classify(bytes[line.name])
+            let known = FieldNames.classify(line.name, of: bytes)
             var value = line.value
             if known == .cookie {
                 special.cookies &+= 1
@@ -60,7 +60,7 @@ enum HeadReading {
         for _ in 0..<(unsafe stream.pointee.trailers.count) {
             let line = unsafe stream.pointee.trailers.line(at: offset)
             offset = line.next
-            let known = FieldName.classify(bytes[line.name])
+            let known = FieldNames.classify(line.name, of: bytes)
             guard fields.append(FieldLine(name: line.name, value: line.value, known: known)) else {
                 return .tooManyFields
             }
@@ -99,7 +99,7 @@ private struct SpecialFields {
             host = value
         case .contentLength:
             guard contentLength == nil else { return .conflictingContentLength }
-            guard let length = decimal(bytes[value]) else { return .badContentLength }
+            guard case .bytes(let length) = ContentLength(bytes[value]) else { return .badContentLength }
             contentLength = length
         case .expect:
             guard bytes[value].equalsIgnoringCase("100-continue") else { return .unknownExpectation }
@@ -120,15 +120,19 @@ private struct SpecialFields {
         if head.method == .connect { return .connectRefused }
         let target = bytes[head.target]
         if target.byteCount &+ Int(head.methodBytes.count) > limits.requestLine { return .requestLineTooLong }
-        if target.isEmpty { return .badPseudoField }
-        let query = target.firstIndex(of: UInt8(ascii: "?"), from: 0)
+        // No control byte, no space, no fragment. What a path means is looked at when it is normalised.
+        let mark = target.endOfTarget(from: 0, stop: UInt8(ascii: "?"))
         let start = head.target.lowerBound
-        head.path = ByteRange(start: start, end: start &+ query)
-        if query < target.byteCount {
+        head.path = ByteRange(start: start, end: start &+ mark)
+        if mark < target.byteCount {
+            guard target[mark] == UInt8(ascii: "?"),
+                // A query may hold further question marks; `#` is refused in any case.
+                target.endOfTarget(from: mark &+ 1, stop: UInt8(ascii: "#")) == target.byteCount
+            else { return .badTarget }
             head.hasQuery = true
-            head.query = ByteRange(start: start &+ query &+ 1, end: head.target.upperBound)
+            head.query = ByteRange(start: start &+ mark &+ 1, end: head.target.upperBound)
         }
-        guard isTarget(target) else { return .badTarget }
+        if target.isEmpty { return .badPseudoField }
         if target[0] != UInt8(ascii: "/") {
             // RFC 9113 §8.3.1: `*` is for OPTIONS alone.
             guard target.equals("*"), head.method == .options else { return .badTarget }
@@ -150,23 +154,8 @@ private struct SpecialFields {
             }
         }
         if head.authority.isEmpty { return .missingHost }
-        return isAuthority(bytes[head.authority]) ? nil : .badHost
+        return Authority.isValid(bytes[head.authority]) ? nil : .badHost
     }
-}
-
-/// Digits only, and no more than an `Int` holds.
-private func decimal(_ text: RawSpan) -> Int? {
-    guard text.byteCount > 0 else { return nil }
-    var value = 0
-    for offset in 0..<text.byteCount {
-        let byte = text[offset]
-        guard byte.isDigit else { return nil }
-        let (tens, overflowsTens) = value.multipliedReportingOverflow(by: 10)
-        let (sum, overflowsSum) = tens.addingReportingOverflow(Int(byte &- 0x30))
-        guard !overflowsTens, !overflowsSum else { return nil }
-        value = sum
-    }
-    return value
 }
 
 private func method(_ name: RawSpan) -> Method {
@@ -187,66 +176,4 @@ private func method(_ name: RawSpan) -> Method {
     default: break
     }
     return .other
-}
-
-/// No control byte, no space, nothing above ASCII, no fragment. What a path means is looked at when it is normalised.
-private func isTarget(_ text: RawSpan) -> Bool {
-    for offset in 0..<text.byteCount {
-        let byte = text[offset]
-        guard byte > 0x20, byte < 0x7F, byte != UInt8(ascii: "#") else { return false }
-    }
-    return true
-}
-
-/// `uri-host [ ":" port ]` of RFC 9110 §7.2: no userinfo, no empty host, digits as the port.
-private func isAuthority(_ text: RawSpan) -> Bool {
-    guard text.byteCount > 0 else { return false }
-    var offset = 0
-    if text[0] == UInt8(ascii: "[") {
-        let end = text.firstIndex(of: UInt8(ascii: "]"), from: 0)
-        guard end > 1, end < text.byteCount else { return false }
-        for index in 1..<end where text[index].hexValue == nil {
-            guard text[index] == UInt8(ascii: ":") || text[index] == UInt8(ascii: ".") else { return false }
-        }
-        offset = end &+ 1
-    } else {
-        while offset < text.byteCount, isHostByte(text[offset]) { offset &+= 1 }
-        guard offset > 0 else { return false }
-    }
-    guard offset < text.byteCount else { return true }
-    guard text[offset] == UInt8(ascii: ":"), text.byteCount &- offset <= 6 else { return false }
-    for index in (offset &+ 1)..<text.byteCount where !text[index].isDigit { return false }
-    return true
-}
-
-/// unreserved, pct-encoded and sub-delims of RFC 3986 §3.2.2.
-private func isHostByte(_ byte: UInt8) -> Bool {
-    let letter = byte.lowercased &- 0x61 < 26
-    if letter || byte.isDigit { return true }
-    switch byte {
-    case UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "~"), UInt8(ascii: "%"),
-        UInt8(ascii: "!"), UInt8(ascii: "$"), UInt8(ascii: "&"), UInt8(ascii: "'"), UInt8(ascii: "("),
-        UInt8(ascii: ")"), UInt8(ascii: "*"), UInt8(ascii: "+"), UInt8(ascii: ","), UInt8(ascii: ";"),
-        UInt8(ascii: "="):
-        return true
-    default: return false
-    }
-}
-
-/// Whether `name` is a token without upper-case letters (RFC 9113 §8.2.1).
-func isFieldName(_ name: RawSpan) -> Bool {
-    guard name.byteCount > 0 else { return false }
-    for offset in 0..<name.byteCount {
-        let byte = name[offset]
-        let isLetter = byte &- 0x61 < 26
-        if isLetter || byte.isDigit { continue }
-        switch byte {
-        case UInt8(ascii: "!"), UInt8(ascii: "#"), UInt8(ascii: "$"), UInt8(ascii: "%"), UInt8(ascii: "&"),
-            UInt8(ascii: "'"), UInt8(ascii: "*"), UInt8(ascii: "+"), UInt8(ascii: "-"), UInt8(ascii: "."),
-            UInt8(ascii: "^"), UInt8(ascii: "_"), UInt8(ascii: "`"), UInt8(ascii: "|"), UInt8(ascii: "~"):
-            continue
-        default: return false
-        }
-    }
-    return true
 }
