@@ -94,10 +94,10 @@ hot-path-gate: release ## no reference counting and no allocation in what a requ
 	/usr/bin/python3 -B Benchmarks/Gate/hot-path-gate $(BIN)/gatehouse
 
 bench-smoke: release ## nginx and Gatehouse side by side, as a table
-	/usr/bin/python3 -B Benchmarks/smoke --bin $(BIN)
+	/usr/bin/python3 -B Benchmarks/bench-smoke --bin $(BIN)
 
 bench-gate: release ## cost of a request against the committed figures; ALLOW_NO_PMU=1 without hardware counters
-	/usr/bin/python3 -B Benchmarks/gate/gate --bin $(BIN)
+	/usr/bin/python3 -B Benchmarks/bench-gate --bin $(BIN)
 
 demo: ## see it work: certificates, services, gateway; ONCE=1 ends it again and judges each step
 	@$(MAKE) deps PACKAGES='$(DEMO_PACKAGES)'
