@@ -54,7 +54,7 @@ def loaded(gateways, fast, certificate, key, tmp_path):
     file.write_text(key_set(key))
     config = {
         "version": 1, "workers": 2,
-        "listeners": {"http": {"bind": ["127.0.0.1:0"]},
+        "listeners": {"http": {"bind": ["127.0.0.1:0"], "protocols": ["http/1.1", "h2c"]},
                       "https": {"bind": ["127.0.0.1:0"], "tls": certificate.settings()}},
         "log": {"access": {"to": str(tmp_path / "access.log")}},
         "auth": {"main": {"jwt": {"issuer": "https://auth.test", "audience": ["platform-api"],

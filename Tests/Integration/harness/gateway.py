@@ -32,7 +32,7 @@ def plain(upstream, **change):
     base = {
         "version": 1,
         "workers": 2,
-        "listeners": {"http": {"bind": ["127.0.0.1:0"]}},
+        "listeners": {"http": {"bind": ["127.0.0.1:0"], "protocols": ["http/1.1", "h2c"]}},
         "log": {"access": {"to": "stdout", "format": "json"}},
         "services": {"up": {"to": [f"http://{upstream.address}"]}},
         "defaults": {"auth": "none", "limits": []},
