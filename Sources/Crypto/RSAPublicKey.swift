@@ -113,8 +113,8 @@ public enum RSAKeyError: Error, Equatable, Sendable {
             unsafe EVP_PKEY_CTX_free(maker)
         }
         guard unsafe modulus != nil, unsafe exponent != nil, unsafe builder != nil, unsafe maker != nil,
-            unsafe OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_N, modulus) == 1,
-            unsafe OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_E, exponent) == 1,
+            unsafe copenssl_push_rsa_n(builder, modulus) == 1,
+            unsafe copenssl_push_rsa_e(builder, exponent) == 1,
             let parameters = unsafe OSSL_PARAM_BLD_to_param(builder)
         else { return nil }
         defer { unsafe OSSL_PARAM_free(parameters) }

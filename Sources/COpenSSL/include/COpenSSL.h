@@ -17,6 +17,15 @@
 
 #include "COpenSSLTLS.h"
 
+// A builder keeps the pointer to a parameter's name, so the names are literals of C, not strings of Swift.
+static inline int copenssl_push_rsa_n(OSSL_PARAM_BLD *builder, const BIGNUM *value) {
+    return OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_N, value);
+}
+
+static inline int copenssl_push_rsa_e(OSSL_PARAM_BLD *builder, const BIGNUM *value) {
+    return OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_E, value);
+}
+
 // EVP_PKEY_PUBLIC_KEY: what EVP_PKEY_fromdata is to make.
 static inline int copenssl_public_key_selection(void) { return EVP_PKEY_PUBLIC_KEY; }
 
