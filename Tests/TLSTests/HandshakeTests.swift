@@ -261,3 +261,36 @@ import Testing
         #expect(bytes.count == 5 + length)
     }
 }
+
+@Suite("Threads") struct ThreadTests {
+    /// A server that several threads may reach.
+    private final class Shared: Sendable {
+        let server: TLSServer
+        init(_ server: consuming TLSServer) { self.server = server }
+    }
+
+    @Test("threads may make sessions of one server while its ticket keys are rotated") func shared()
+        async throws
+    {
+        let keys = try #require(TicketKeys(now: 0))
+        let shared = Shared(try makeServer(keys: keys))
+        let done = try await withThrowingTaskGroup(of: Int.self) { group in
+            for task in 0..<4 {
+                group.addTask {
+                    var count = 0
+                    var ticket: Ticket?
+                    for turn in 1...10 {
+                        var line = try Line(shared.server, ClientOffer(ticket: ticket))
+                        if line.handshake() == .done { count += 1 }
+                        _ = line.peer.read()
+                        ticket = line.peer.ticket
+                        keys.rotate(now: UInt64(turn * 4 + task), interval: 1)
+                    }
+                    return count
+                }
+            }
+            return try await group.reduce(0, +)
+        }
+        #expect(done == 40)
+    }
+}
