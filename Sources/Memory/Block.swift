@@ -204,22 +204,31 @@
 
     /// Appends `value`, which must not be negative, in decimal if it fits whole.
     @inlinable @discardableResult public mutating func append(number value: Int) -> Bool {
-        var left = UInt(max(value, 0))
-        var count = 1
-        var bound: UInt = 10
-        while left >= bound, count < 19 {
-            count &+= 1
-            bound &*= 10
+        guard value >= 0, value < 100_000_000, freeCount >= 8 else { return append(longNumber: value) }
+        // Eight digits at once, each in a byte: split by 10,000, then by 100, then by 10.
+        let high = UInt64(value) / 10000
+        var digits = high | (UInt64(value) &- high &* 10000) &<< 32
+        let hundreds = (digits &* 10486) &>> 20 & 0x0000_007f_0000_007f
+        digits = hundreds | (digits &- hundreds &* 100) &<< 16
+        let tens = (digits &* 103) &>> 10 & 0x000f_000f_000f_000f
+        digits = tens | (digits &- tens &* 10) &<< 8
+        // Leading zeros are in the lowest bytes; the last digit stays even when it is one.
+        let zeros = min(digits.trailingZeroBitCount &>> 3, 7)
+        let text = (digits | 0x3030_3030_3030_3030) &>> UInt64(zeros &* 8)
+        unsafe base.storeBytes(of: text.littleEndian, toByteOffset: header.pointee.end, as: UInt64.self)
+        unsafe header.pointee.end &+= 8 &- zeros
+        return true
+    }
+
+    @usableFromInline mutating func append(longNumber value: Int) -> Bool {
+        var number = NumberText(max(value, 0))
+        var bytes = InlineArray<24, UInt8>(repeating: 0)
+        let count = number.withBytes { span in
+            for offset in 0..<span.byteCount { bytes[offset] = span[offset] }
+            return span.byteCount
         }
         guard freeCount >= count else { return false }
-        var offset = unsafe header.pointee.end &+ count
-        unsafe header.pointee.end = offset
-        repeat {
-            offset &-= 1
-            let digit = 0x30 &+ UInt8(truncatingIfNeeded: left % 10)
-            unsafe base.storeBytes(of: digit, toByteOffset: offset, as: UInt8.self)
-            left /= 10
-        } while left > 0
+        append(bytes.rawSpan.extracting(0..<count))
         return true
     }
 

@@ -65,6 +65,25 @@ extension RawSpan {
         return unsafe unsafeLoadUnaligned(fromUncheckedByteOffset: offset, as: UInt64.self)
     }
 
+    /// `count` bytes (less than eight) from `offset`, the first in the lowest place, above them zeros. They must lie inside.
+    @inlinable public func word(at offset: Int, count: Int) -> UInt64 {
+        precondition(count >= 0 && count < 8 && offset >= 0 && offset <= byteCount &- count)
+        let mask: UInt64 = (1 &<< UInt64(count &* 8)) &- 1
+        if offset &+ 8 <= byteCount { return UInt64(littleEndian: word(at: offset)) & mask }
+        if byteCount >= 8 {
+            let last = UInt64(littleEndian: word(at: byteCount &- 8))
+            // At least one of the eight lies before `offset`; for none of the last eight wanted, the shift may be 64.
+            return (last >> UInt64((offset &+ 8 &- byteCount) &* 8)) & mask
+        }
+        var word: UInt64 = 0
+        var index = count
+        while index > 0 {
+            index &-= 1
+            word = word &<< 8 | UInt64(self[offset &+ index])
+        }
+        return word
+    }
+
     /// The first offset at or past `from` that holds `byte`; `byteCount` when none does.
     @inlinable public func firstIndex(of byte: UInt8, from: Int) -> Int {
         precondition(from >= 0)
@@ -117,11 +136,13 @@ extension RawSpan {
     @inlinable public func equalsIgnoringCase(_ other: RawSpan) -> Bool {
         guard byteCount == other.byteCount else { return false }
         var offset = 0
-        while offset < byteCount {
-            if self[offset].lowercased != other[offset].lowercased { return false }
-            offset &+= 1
+        while offset &+ 8 <= byteCount {
+            if word(at: offset).lowercasedBytes != other.word(at: offset).lowercasedBytes { return false }
+            offset &+= 8
         }
-        return true
+        let left = byteCount &- offset
+        return word(at: offset, count: left).lowercasedBytes
+            == other.word(at: offset, count: left).lowercasedBytes
     }
 
     /// Whether these are the bytes of `text` when the case of ASCII letters is ignored.
@@ -144,6 +165,17 @@ extension RawSpan {
 
     /// A copy as text, invalid UTF-8 repaired; for cold paths and tests.
     public var text: String { String(decoding: array, as: UTF8.self) }
+}
+
+extension UInt64 {
+    /// Eight bytes with ASCII upper-case letters made lower case.
+    @inlinable public var lowercasedBytes: UInt64 {
+        let ones: UInt64 = 0x0101_0101_0101_0101
+        let low = self & (0x7f &* ones)
+        // The top bit of a byte is set where the byte is at or past `A`, and where it is past `Z`.
+        let isLetter = (low &+ (0x80 &- 0x41) &* ones) & ~(low &+ (0x7f &- 0x5a) &* ones)
+        return self | (isLetter & ~self & (0x80 &* ones)) &>> 2
+    }
 }
 
 extension UInt8 {
@@ -183,6 +215,16 @@ extension Array where Element == UInt8 {
 
 extension InlineArray where Element == UInt8 {
     /// These bytes as a raw span.
+    @inlinable public var rawSpan: RawSpan {
+        @_lifetime(borrow self) get {
+            let raw = unsafe span.bytes
+            return unsafe _overrideLifetime(raw, borrowing: self)
+        }
+    }
+}
+
+extension InlineArray where Element == UInt64 {
+    /// The bytes of these words, in the machine's order.
     @inlinable public var rawSpan: RawSpan {
         @_lifetime(borrow self) get {
             let raw = unsafe span.bytes

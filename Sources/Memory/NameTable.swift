@@ -11,7 +11,7 @@ import Synchronization
 
     /// Bytes of the longest name.
     @inlinable public static var longestName: Int { 127 }
-    /// An entry is a length and the bytes.
+    /// An entry is a length of seven bits, a bit that says whether the name is plain, and the bytes.
     @inlinable static var entryBytes: Int { 128 }
     /// The count has a cache line of its own.
     @inlinable static var headerBytes: Int { 64 }
@@ -36,7 +36,11 @@ import Synchronization
         guard index < capacity else { return nil }
         let length = min(name.byteCount, NameTable.longestName)
         let entry = unsafe base + NameTable.headerBytes + index * NameTable.entryBytes
-        unsafe entry.storeBytes(of: UInt8(length), as: UInt8.self)
+        let plain = ByteSet {
+            $0 >= 0x20 && $0 < 0x7f && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "\\")
+        }
+        let isPlain = name.extracting(0..<length).firstIndex(notIn: plain, from: 0) == length
+        unsafe entry.storeBytes(of: UInt8(length) | (isPlain ? 0x80 : 0), as: UInt8.self)
         unsafe name.withUnsafeBytes { source in
             guard length > 0, let start = source.baseAddress else { return }
             unsafe (entry + 1).copyMemory(from: start, byteCount: length)
@@ -51,9 +55,16 @@ import Synchronization
         // An entry that was not given yet has the length 0, for its memory began as zeros.
         precondition(index >= 0 && index < capacity)
         let entry = unsafe base + NameTable.headerBytes + index &* NameTable.entryBytes
-        let length = unsafe Int(entry.load(as: UInt8.self))
-        let span = unsafe RawSpan(_unsafeStart: entry + 1, byteCount: min(length, NameTable.longestName))
+        let length = unsafe Int(entry.load(as: UInt8.self) & 0x7f)
+        let span = unsafe RawSpan(_unsafeStart: entry + 1, byteCount: length)
         return unsafe _overrideLifetime(span, borrowing: ())
+    }
+
+    /// Whether the name at `index` is printable ASCII without quote and backslash, so that it needs no escapes anywhere.
+    @inlinable public func isPlain(_ index: Int) -> Bool {
+        precondition(index >= 0 && index < capacity)
+        let entry = unsafe base + NameTable.headerBytes + index &* NameTable.entryBytes
+        return unsafe entry.load(as: UInt8.self) & 0x80 != 0
     }
 
     /// The index of `name`, `nil` when it is not here. Looks at each: for cold paths.

@@ -173,15 +173,10 @@ enum SegmentHash {
         hash ^= UInt64(truncatingIfNeeded: end &- start)
         var offset = start
         while offset &+ 8 <= end {
-            hash = mixed(hash, path.word(at: offset))
+            hash = mixed(hash, UInt64(littleEndian: path.word(at: offset)))
             offset &+= 8
         }
-        var last: UInt64 = 0
-        while offset < end {
-            last = last &<< 8 | UInt64(path[offset])
-            offset &+= 1
-        }
-        return mixed(hash, last)
+        return mixed(hash, path.word(at: offset, count: end &- offset))
     }
 
     private static func mixed(_ hash: UInt64, _ word: UInt64) -> UInt64 {

@@ -84,6 +84,13 @@ public struct AccessLineEncoder: Sendable {
 
     private static func put(_ key: StaticString, _ label: Int, in names: NameTable, _ block: inout Block) {
         guard label >= 0, label < names.capacity else { return }
-        put(key, names.name(label), AccessLimits.name, &block)
+        let name = names.name(label)
+        guard names.isPlain(label), name.byteCount > 0 else {
+            return put(key, name, AccessLimits.name, &block)
+        }
+        block.append(key)
+        block.append("\"")
+        block.append(name)
+        block.append("\"")
     }
 }

@@ -1,11 +1,6 @@
 internal import Memory
 
 extension Block {
-    /// Bytes that stand for themselves in a JSON string and in a terminal.
-    private static var plain: ByteSet {
-        ByteSet(bits: 0xffff_fffb_0000_0000, 0x7fff_ffff_efff_ffff, 0, 0)
-    }
-
     /// The mark at the end of a text that was cut.
     private static var cut: StaticString { "\u{2026}" }
 
@@ -38,26 +33,30 @@ extension Block {
 
     /// The first offset from `start` whose byte is not plain; `end` when all are.
     private static func endOfPlain(_ value: RawSpan, from start: Int, upTo end: Int) -> Int {
-        let ones: UInt64 = 0x0101_0101_0101_0101
-        let tops: UInt64 = 0x8080_8080_8080_8080
         var offset = start
         while offset &+ 8 <= end {
-            let word = UInt64(littleEndian: value.word(at: offset))
-            // A difference borrows into the byte above only from a byte that is itself a hit, so the lowest hit is true.
-            let quote = word ^ (ones &* 0x22)
-            let backslash = word ^ (ones &* 0x5c)
-            let delete = word ^ (ones &* 0x7f)
-            let control = (word &- ones &* 0x20) & ~word
-            let equal =
-                ((quote &- ones) & ~quote) | ((backslash &- ones) & ~backslash)
-                | ((delete &- ones) & ~delete)
-            let hits = (control | equal | word) & tops
+            let hits = special(UInt64(littleEndian: value.word(at: offset)))
             if hits != 0 { return offset &+ hits.trailingZeroBitCount &>> 3 }
             offset &+= 8
         }
-        let set = plain
-        while offset < end, set.contains(value[offset]) { offset &+= 1 }
-        return offset
+        let left = end &- offset
+        guard left > 0 else { return end }
+        // The zeros above the last bytes count as control bytes: there is a hit at `end` at the latest.
+        let hits = special(value.word(at: offset, count: left))
+        return offset &+ hits.trailingZeroBitCount &>> 3
+    }
+
+    /// A word with the top bit set in the lowest byte that is not plain (bytes above it may be marked by mistake).
+    private static func special(_ word: UInt64) -> UInt64 {
+        let ones: UInt64 = 0x0101_0101_0101_0101
+        // A difference borrows into the byte above only from a byte that is itself a hit, so the lowest hit is true.
+        let quote = word ^ (ones &* 0x22)
+        let backslash = word ^ (ones &* 0x5c)
+        let delete = word ^ (ones &* 0x7f)
+        let control = (word &- ones &* 0x20) & ~word
+        let equal =
+            ((quote &- ones) & ~quote) | ((backslash &- ones) & ~backslash) | ((delete &- ones) & ~delete)
+        return (control | equal | word) & 0x8080_8080_8080_8080
     }
 
     /// Appends what is not plain at `offset`; how many bytes of `value` that was, 0 when it does not fit in `left`.

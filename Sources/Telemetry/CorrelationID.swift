@@ -3,17 +3,20 @@ public import Memory
 /// The name that an exchange has in every log, on both sides of the gateway: a UUID of version 7 (RFC 9562 §5.7) as
 /// text, or what a trusted peer sent.
 @frozen public struct CorrelationID: Sendable {
-    @usableFromInline var text: InlineArray<36, UInt8>
+    /// 36 bytes in five words.
+    @usableFromInline var text: InlineArray<5, UInt64>
 
-    @usableFromInline init(text: InlineArray<36, UInt8>) { self.text = text }
+    @usableFromInline init(text: InlineArray<5, UInt64>) { self.text = text }
 
     /// The 36 bytes of the text.
     @inlinable public var bytes: RawSpan {
-        @_lifetime(borrow self) get { text.rawSpan }
+        @_lifetime(borrow self) get { text.rawSpan.extracting(0..<36) }
     }
 
     /// Calls `body` with the 36 bytes of the text.
-    @inlinable public func withBytes<Result>(_ body: (RawSpan) -> Result) -> Result { body(text.rawSpan) }
+    @inlinable public func withBytes<Result>(_ body: (RawSpan) -> Result) -> Result {
+        body(text.rawSpan.extracting(0..<36))
+    }
 
     /// Longest value that is taken from a peer.
     @inlinable public static var longestAccepted: Int { 128 }
@@ -53,17 +56,29 @@ public struct CorrelationIDMaker: Sendable {
         return CorrelationID(text: Self.text(high, low))
     }
 
-    private static func text(_ high: UInt64, _ low: UInt64) -> InlineArray<36, UInt8> {
-        var text = InlineArray<36, UInt8>(repeating: UInt8(ascii: "-"))
-        var place = 0
-        for digit in 0..<32 {
-            // 8-4-4-4-12
-            if digit == 8 || digit == 12 || digit == 16 || digit == 20 { place &+= 1 }
-            let word = digit < 16 ? high : low
-            let value = UInt8(truncatingIfNeeded: word &>> UInt64(60 &- (digit & 15) &* 4)) & 15
-            text[place] = value < 10 ? 0x30 &+ value : 0x57 &+ value
-            place &+= 1
-        }
-        return text
+    /// The words of the text, 8-4-4-4-12: the first character in the lowest byte.
+    private static func text(_ high: UInt64, _ low: UInt64) -> InlineArray<5, UInt64> {
+        let first = digits(high &>> 32)
+        let second = digits(high & 0xffff_ffff)
+        let third = digits(low &>> 32)
+        let fourth = digits(low & 0xffff_ffff)
+        let dash = UInt64(UInt8(ascii: "-"))
+        return [
+            first.littleEndian,
+            (dash | (second & 0xffff_ffff) &<< 8 | dash &<< 40 | (second &>> 32) &<< 48).littleEndian,
+            (second &>> 48 | dash &<< 16 | (third & 0xffff_ffff) &<< 24 | dash &<< 56).littleEndian,
+            (third &>> 32 | fourth &<< 32).littleEndian,
+            (fourth &>> 32).littleEndian,
+        ]
+    }
+
+    /// 32 bits as eight hexadecimal digits, the highest in the lowest byte.
+    private static func digits(_ value: UInt64) -> UInt64 {
+        var spread = (value &<< 16 | value) & 0x0000_ffff_0000_ffff
+        spread = (spread &<< 8 | spread) & 0x00ff_00ff_00ff_00ff
+        spread = (spread &<< 4 | spread) & 0x0f0f_0f0f_0f0f_0f0f
+        // A byte of ten or more carries into its fifth bit, and becomes a letter.
+        let isLetter = (spread &+ 0x0606_0606_0606_0606) &>> 4 & 0x0101_0101_0101_0101
+        return (spread &+ 0x3030_3030_3030_3030 &+ isLetter &* 0x27).byteSwapped
     }
 }

@@ -131,6 +131,33 @@ import Testing
         for value in UInt8.min...UInt8.max { #expect(set.contains(value) == (value % 3 == 0)) }
     }
 
+    @Test("a part of a word holds its bytes and nothing else") func partialWords() {
+        let bytes: [UInt8] = (1...20).map { $0 }
+        for length in 0...20 {
+            let span = bytes.rawSpan.extracting(0..<length)
+            for offset in 0...length {
+                for count in 0...min(7, length - offset) {
+                    var expected: UInt64 = 0
+                    for index in 0..<count { expected |= UInt64(bytes[offset + index]) << UInt64(index * 8) }
+                    let found = span.word(at: offset, count: count)
+                    #expect(found == expected)
+                }
+            }
+        }
+    }
+
+    @Test("every byte has one lower case, alone and in a word") func lowerCase() {
+        for byte in UInt8.min...UInt8.max {
+            let expected = UInt8(ascii: "A") <= byte && byte <= UInt8(ascii: "Z") ? byte + 32 : byte
+            for place in 0..<8 {
+                let word =
+                    UInt64(byte) << UInt64(place * 8) | ~(0xff << UInt64(place * 8)) & 0x5a41_5b40_617a_ff80
+                let found = UInt8(truncatingIfNeeded: word.lowercasedBytes >> UInt64(place * 8))
+                #expect(found == expected && byte.lowercased == expected)
+            }
+        }
+    }
+
     @Test("comparison ignores the case of letters alone") func comparison() {
         let bytes = Array("Content-Length[".utf8)
         let same = bytes.rawSpan.equalsIgnoringCase("content-length[")
@@ -184,7 +211,7 @@ import Testing
             Issue.record("no block")
             return
         }
-        for value in [0, 9, 10, 99, 12345, 9_999_999_999] {
+        for value in [0, 9, 10, 99, 12345, 9_999_999_999] as [Int] {
             taken.append(number: value)
             taken.append(" ")
         }
@@ -194,6 +221,14 @@ import Testing
         #expect(answers == (false, false, true))
         let room = taken.freeCount
         #expect(room == 0)
+        for value in [
+            0, 1, 10, 101, 1000, 10_001, 99_999, 100_000, 1_000_000, 12_345_678, 99_999_999, 100_000_000,
+        ] {
+            taken.removeAll()
+            taken.append(number: value)
+            let digits = taken.bytes.text
+            #expect(digits == String(value))
+        }
         taken.removeAll()
         taken.append(number: .max)
         let largest = taken.bytes.text
