@@ -17,7 +17,7 @@ def test_a_line_says_what_happened(gateway, client, upstream):
     assert line["client"] == "127.0.0.1"
     assert line["endpoint"].endswith(upstream.address)
     assert line["bytes_in"] >= 1000 and line["bytes_out"] >= len(answer.body)
-    assert line["total_us"] > 0
+    assert line["duration_us"] > 0
     assert line["protocol"].lower() in ("http/1.1", "h1", "http1")
     stamp = datetime.datetime.fromisoformat(line["time"].replace("Z", "+00:00"))
     assert abs((datetime.datetime.now(datetime.timezone.utc) - stamp).total_seconds()) < 120

@@ -46,9 +46,10 @@ start() {
     program=$(readlink -f "$1")
     for _ in $(seq 100); do
         [ "$(program_of "$pid")" = "$program" ] && break
+        kill -0 "$pid" 2>/dev/null || break
         sleep 0.05
     done
-    echo "$pid $program" >>"$pids"
+    echo "$pid $(program_of "$pid")" >>"$pids"
     started=$pid
 }
 
@@ -58,9 +59,10 @@ wait_for() {
     shift 2
     for _ in $(seq $((seconds * 10))); do
         if "$@"; then return 0; fi
+        kill -0 "$started" 2>/dev/null || break
         sleep 0.1
     done
-    echo "$what did not come in $seconds s:" >&2
+    echo "$what: nothing came in $seconds s, or the process ended:" >&2
     tail -n 15 "$state"/*.err >&2
     exit 1
 }
@@ -193,13 +195,14 @@ logged() { grep -q "$request_id" "$state/gateway.out"; }
 burst() {
     local url="$origin/api/v1/documents?n=[1-300]"
     curl --silent --parallel --parallel-max 300 --cacert "$state/tls/ca.crt" --max-time 60 -o /dev/null \
-        -H "Authorization: Bearer $token" -w '%{http_code} %{header_json}\n' "$url" >"$state/burst" || true
+        -H "Authorization: Bearer $token" -w '%{http_code}\n' "$url" >"$state/burst" 2>/dev/null || true
     local passed refused
     passed=$(grep -c '^200' "$state/burst" || true)
     refused=$(grep -c '^429' "$state/burst" || true)
-    local verdict=no
-    [ "$passed" -ge 90 ] && [ "$refused" -ge 1 ] && [ $((passed + refused)) -eq 300 ] && verdict=yes
-    judged "300 requests at once: $passed passed, $refused were refused with 429" yes "$verdict" \
+    local got="$passed passed, $refused got 429" wanted="at least 90 passed and some got 429"
+    # How many more than the burst of 100 pass depends on how long the machine takes for 300.
+    [ "$passed" -ge 90 ] && [ "$refused" -ge 1 ] && [ $((passed + refused)) -eq 300 ] && wanted=$got
+    judged "300 requests at once from one client" "$wanted" "$got" \
         "curl --parallel --parallel-max 300 ... -H \"Authorization: Bearer \$TOKEN\" \"$url\""
 }
 
@@ -235,7 +238,7 @@ steps() {
     ask "A document, created over HTTP/2 and TLS" 201 -H "Authorization: Bearer $token" \
         -H 'Content-Type: application/json' -d '{"title":"Demo","body":"a lighthouse at night"}' "$origin/api/v1/documents"
     document=$(member "$state/answer" id)
-    request_id=$(tr -d '\r' <"$state/head" | awk -F ': ' 'tolower($1) == "x-request-id" {print $2}')
+    request_id=$(tr -d '\r' <"$state/head" | awk -F ': ' 'tolower($1) == "x-request-id" {print $2; exit}')
     wait_for 20 "The document in the search" found
     ask "The document, found by search" 200 -H "Authorization: Bearer $token" "$origin/search/documents?q=lighthouse"
     ask "The same without a token" 401 "$origin/search/documents?q=lighthouse"

@@ -29,5 +29,5 @@ RELOAD_REFUSED = "reload_refused"
 # Fields of an access line, as the log writes them.
 ACCESS_FIELDS = {
     "time", "request_id", "client", "method", "host", "path", "route", "service", "endpoint", "status", "reason",
-    "protocol", "tls", "bytes_in", "bytes_out", "total_us", "subject",
+    "protocol", "tls", "bytes_in", "bytes_out", "duration_us", "subject",
 }
