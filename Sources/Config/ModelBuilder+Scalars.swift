@@ -79,7 +79,7 @@ extension ModelBuilder {
     mutating func reference(_ node: Node, _ kind: String, in names: [String: Int]) -> Int? {
         guard let name = text(node, kind) else { return nil }
         if let index = names[name.value] { return index }
-        let suggestion = suggestion(for: name.value, among: names.keys.sorted())
+        let suggestion = suggestion(for: name.value, among: names.keys)
         report(at: name.place, "there is no \(kind) \(name.value.shown)\(suggestion)")
         return nil
     }

@@ -69,7 +69,7 @@ extension ModelBuilder {
     private mutating func profile(_ node: Node?, _ profiles: ResilienceProfiles) -> TimeoutSettings {
         guard let node, let name = text(node, "resilience") else { return Self.defaultTimeouts }
         if let timeouts = profiles[name.value] { return timeouts }
-        let suggestion = suggestion(for: name.value, among: profiles.keys.sorted())
+        let suggestion = suggestion(for: name.value, among: profiles.keys)
         report(at: name.place, "there is no resilience profile \(name.value.shown)\(suggestion)")
         return Self.defaultTimeouts
     }

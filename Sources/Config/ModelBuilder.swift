@@ -6,8 +6,7 @@ struct ModelBuilder {
     /// The folder of the file with its last `/`; empty for the current one.
     let folder: String
     private(set) var errors: [Diagnostic] = []
-    /// Looking for the nearest name costs the product of both lengths for each known name: past this many nobody reads on.
-    private var suggestionsLeft = Diagnostics.printedAtMost
+    private var spelling = Spelling()
 
     init(file: String) {
         let end = file.lastIndex(of: "/").map(file.index(after:)) ?? file.startIndex
@@ -20,9 +19,7 @@ struct ModelBuilder {
 
     /// `; did you mean 'x'?` or nothing.
     mutating func suggestion(for word: String, among known: some Sequence<String>) -> String {
-        guard suggestionsLeft > 0 else { return "" }
-        suggestionsLeft -= 1
-        return Spelling.suggestion(for: word, among: known)
+        spelling.suggestion(for: word, among: known)
     }
 
     mutating func reportNotBuilt(_ what: String, at place: Place) {

@@ -1,21 +1,29 @@
 internal import YAML
 
 /// The nearest right spelling of a wrong one.
-enum Spelling {
-    /// Longer words are not compared: the table below is quadratic.
-    private static let longestBytes = 64
+struct Spelling {
+    /// Cells of the distance tables that one file may cost, about 10 ms: a file that is wrong in thousands of places, each to be
+    /// held against a thousand long names, is told what is wrong and not what it may have meant.
+    private var cellsLeft = 1 << 20
 
     /// `; did you mean 'x'?` for the nearest of `known`, or nothing when none is near: one slip in short words, one in three
     /// letters in longer ones.
-    static func suggestion(for word: String, among known: some Sequence<String>) -> String {
+    mutating func suggestion(for word: String, among known: some Sequence<String>) -> String {
+        guard cellsLeft > 0 else { return "" }
         let bytes = Array(word.utf8)
-        guard bytes.count <= longestBytes else { return "" }
+        let most = max(1, bytes.count / 3)
         var nearest: (word: String, distance: Int)?
-        for candidate in known where candidate.utf8.count <= longestBytes {
-            let found = distance(bytes, Array(candidate.utf8))
-            if found < nearest?.distance ?? .max { nearest = (candidate, found) }
+        for candidate in known {
+            let length = candidate.utf8.count
+            guard length <= bytes.count + most, bytes.count <= length + most else { continue }
+            cellsLeft -= (bytes.count + 1) * (length + 1)
+            guard cellsLeft >= 0 else { return "" }
+            let found = Self.distance(bytes, Array(candidate.utf8))
+            // Of two equally near the first in the alphabet, because `known` may come in any order.
+            if let best = nearest, (best.distance, best.word) <= (found, candidate) { continue }
+            nearest = (candidate, found)
         }
-        guard let nearest, nearest.distance <= max(1, bytes.count / 3) else { return "" }
+        guard let nearest, nearest.distance <= most else { return "" }
         return "; did you mean \(nearest.word.shown)?"
     }
 

@@ -132,13 +132,21 @@ import Testing
         #expect(Spelling.distance(Array(right.utf8), Array(left.utf8)) == expected)
     }
 
-    @Test("Only near words are offered, the nearest first, and long words not at all")
+    @Test("Only near words are offered, the nearest first")
     func suggestions() {
+        var spelling = Spelling()
         #expect(
-            Spelling.suggestion(for: "upstrem", among: ["stream", "upstream"]) == "; did you mean 'upstream'?"
+            spelling.suggestion(for: "upstrem", among: ["stream", "upstream"]) == "; did you mean 'upstream'?"
         )
-        #expect(Spelling.suggestion(for: "xyz", among: ["upstream", "to"]) == "")
-        let long = String(repeating: "a", count: 65)
-        #expect(Spelling.suggestion(for: long, among: [long + "b"]) == "")
+        #expect(spelling.suggestion(for: "xyz", among: ["upstream", "to"]) == "")
+        #expect(spelling.suggestion(for: "", among: ["upstream", "to"]) == "")
+    }
+
+    @Test("The search ends when it has cost enough")
+    func bounded() {
+        var spelling = Spelling()
+        let word = String(repeating: "a", count: 1023)
+        #expect(spelling.suggestion(for: word, among: [word + "b"]) == "")
+        #expect(spelling.suggestion(for: "upstrem", among: ["upstream"]) == "")
     }
 }
