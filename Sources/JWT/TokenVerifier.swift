@@ -6,7 +6,7 @@ public import Memory
 /// signature check.
 ///
 /// Everything that can be judged without the signature is judged before it, since it is what costs.
-public struct TokenVerifier: ~Copyable {
+public struct TokenVerifier: ~Copyable, Sendable {
     /// Of the settings, so that a reload can tell whether this verifier still fits.
     public let settingsFingerprint: UInt64
     public let maxTokenBytes: Int

@@ -47,6 +47,29 @@ public import Memory
         }
     }
 
+    /// The address that `text` is, of either kind, without port; `nil` when it is none (`inet_pton(3)`).
+    public static func parse(_ text: RawSpan) -> SocketAddress? {
+        guard text.byteCount > 0, text.byteCount < 46 else { return nil }
+        var copy = InlineArray<48, CChar>(repeating: 0)
+        var isV6 = false
+        for index in 0..<text.byteCount {
+            let byte = text[index]
+            if byte == 0 { return nil }
+            if byte == 0x3a { isV6 = true }
+            copy[index] = CChar(bitPattern: byte)
+        }
+        var words = (UInt64(0), isV6 ? 0 : UInt64(0x0000_FFFF_0000_0000).bigEndian)
+        let isParsed = unsafe withUnsafeMutableBytes(of: &words) { space in
+            unsafe withUnsafeBytes(of: &copy) { source in
+                guard let base = space.baseAddress,
+                    let from = unsafe source.baseAddress?.assumingMemoryBound(to: CChar.self)
+                else { return false }
+                return unsafe inet_pton(isV6 ? AF_INET6 : AF_INET, from, isV6 ? base : base + 12) == 1
+            }
+        }
+        return isParsed ? SocketAddress(high: words.0, low: words.1, port: 0, isV6: isV6) : nil
+    }
+
     /// `address:port`, an IPv6 address in brackets. For messages.
     public var text: String {
         let pool = BlockPool(blockBytes: 256, limit: 1)

@@ -87,6 +87,8 @@ public struct WakeUp: ~Copyable, Sendable {
 
     public var number: Int32 { descriptor.number }
     public func signal() { _ = cl_eventfd_add(descriptor.number) }
+    /// Signals the wake-up with this number, whoever owns it.
+    public static func signal(number: Int32) { _ = cl_eventfd_add(number) }
     public func clear() { _ = cl_eventfd_take(descriptor.number) }
 }
 

@@ -48,6 +48,16 @@ extension FixedArray where Element == UInt8 {
     }
 }
 
+extension FixedArray where Element == UInt8 {
+    /// The bytes as a raw span.
+    @inlinable public var span: RawSpan {
+        @_lifetime(borrow self) get {
+            let span = unsafe RawSpan(_unsafeStart: base, byteCount: count)
+            return unsafe _overrideLifetime(span, borrowing: self)
+        }
+    }
+}
+
 // Whoever may send the elements may send their owner: there is no other reference to them.
 extension FixedArray: @unchecked Sendable where Element: Sendable & ~Copyable {}
 
@@ -88,6 +98,8 @@ extension FixedArray: @unchecked Sendable where Element: Sendable & ~Copyable {}
         let element = unsafe (base + head).move()
         head = slot(1)
         used &-= 1
+        // From the front again: a queue that is emptied often touches only as much memory as it ever held at once.
+        if used == 0 { head = 0 }
         return element
     }
 

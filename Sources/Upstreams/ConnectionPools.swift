@@ -67,14 +67,12 @@ public struct ConnectionPools: ~Copyable {
     /// Connections that wait idle at an endpoint.
     public func idleCount(endpoint: Int) -> Int { endpoints[endpoint].idleCount }
 
-    /// Picks an endpoint and gives `holder` a connection to it, kept or new, or a place in the line.
+    /// Gives `holder` a connection to the endpoint `choice` of the service, kept or new, or a place in the line.
     ///
-    /// `avoiding` is an endpoint that has just failed; another is preferred when there is one. `isFreshOnly` asks for a
-    /// new connection, for the second try of a request that a kept one has lost.
+    /// `isFreshOnly` asks for a new connection, for the second try of a request that a kept one has lost.
     public mutating func lease(
-        _ plan: borrowing ServicePlan, holder: SlabID, avoiding: Int, isFreshOnly: Bool, _ loop: inout EventLoop
+        _ plan: borrowing ServicePlan, choice: Int, holder: SlabID, isFreshOnly: Bool, _ loop: inout EventLoop
     ) -> LeaseAnswer {
-        let choice = pick(plan, avoiding: avoiding)
         let endpoint = plan.endpoints[choice].index
         let idle = endpoints[endpoint].firstIdle
         if !idle.isNone, !isFreshOnly {
@@ -102,7 +100,8 @@ public struct ConnectionPools: ~Copyable {
             let descriptor = try Sockets.connect(to: plan.endpoints[choice].address)
             let number = descriptor.number
             let id = connections.insert(
-                UpstreamConnection(descriptor: descriptor, endpoint: endpoint, service: service, holder: holder))
+                UpstreamConnection(
+                    descriptor: descriptor, endpoint: endpoint, service: service, holder: holder))
             endpoints[endpoint].leased &+= 1
             services[service].connections &+= 1
             do {
@@ -153,7 +152,9 @@ public struct ConnectionPools: ~Copyable {
         return holder
     }
 
-    private mutating func pick(_ plan: borrowing ServicePlan, avoiding: Int) -> Int {
+    /// Chooses an endpoint: its index in the plan. `avoiding` is the process-wide index of one that has just failed;
+    /// another is preferred when there is one.
+    public mutating func pick(_ plan: borrowing ServicePlan, avoiding: Int) -> Int {
         let count = plan.endpoints.count
         guard count > 1 else { return 0 }
         var choice = 0
@@ -168,7 +169,8 @@ public struct ConnectionPools: ~Copyable {
             let first = random(below: count)
             let second = (first &+ 1 &+ random(below: count &- 1)) % count
             let isFirst =
-                endpoints[plan.endpoints[first].index].leased <= endpoints[plan.endpoints[second].index].leased
+                endpoints[plan.endpoints[first].index].leased
+                <= endpoints[plan.endpoints[second].index].leased
             choice = isFirst ? first : second
         }
         if plan.endpoints[choice].index == avoiding { choice = (choice &+ 1) % count }
@@ -214,7 +216,11 @@ public struct ConnectionPools: ~Copyable {
         let endpoint = connections[id].endpoint
         let previous = connections[id].previousIdle
         let next = connections[id].nextIdle
-        if previous.isNone { endpoints[endpoint].firstIdle = next } else { connections[previous].nextIdle = next }
+        if previous.isNone {
+            endpoints[endpoint].firstIdle = next
+        } else {
+            connections[previous].nextIdle = next
+        }
         if !next.isNone { connections[next].previousIdle = previous }
         connections[id].previousIdle = .none
         connections[id].nextIdle = .none
@@ -257,15 +263,5 @@ public struct ConnectionPools: ~Copyable {
         if connections[id].deadline <= loop.now { return true }
         if connections[id].deadline != .max { arm(id, &loop) }
         return false
-    }
-
-    /// Closes every idle connection to an endpoint that `isKept` does not name: after a reload has dropped it.
-    public mutating func closeIdle(where isDropped: (Int) -> Bool, _ loop: inout EventLoop) {
-        for index in 0..<connections.walkCount {
-            if let id = connections.name(at: index), connections[id].phase == .idle, isDropped(connections[id].endpoint)
-            {
-                _ = close(id, &loop)
-            }
-        }
     }
 }

@@ -39,6 +39,10 @@ public struct UpstreamConnection: ~Copyable {
     public var hasEnded = false
     /// On the list of those to be flushed at the end of the turn.
     public var isDirty = false
+    /// On the ready list of the loop, for the next turn.
+    public var isQueued = false
+    /// Bytes read in this turn.
+    public var turnBytes = 0
     /// The kernel takes no more for now.
     public var isBlocked = false
 
@@ -60,8 +64,12 @@ public struct UpstreamConnection: ~Copyable {
     /// Reads once; the phase of the exchange says whether a body is expected.
     public mutating func receive(isBody: Bool, from pool: borrowing BlockPool) -> IOStep {
         isBody
-            ? descriptor.receiveBody(into: &inbound, from: pool) : descriptor.receive(into: &inbound, from: pool)
+            ? descriptor.receiveBody(into: &inbound, from: pool)
+            : descriptor.receive(into: &inbound, from: pool)
     }
+
+    /// The kernel takes nothing any more: what waits is dropped, but if nothing was ever taken it is kept for another try.
+    public mutating func outboundFailed() { if sentBytes > 0 { outbound.removeAll() } }
 
     /// Writes what waits, as much as the kernel takes.
     public mutating func flush() -> IOStep {

@@ -1,0 +1,176 @@
+import HTTP
+import HTTP2
+import LinuxIO
+import Memory
+import Reactor
+import TLS
+import Telemetry
+
+/// Where a client's connection stands.
+enum DownstreamPhase: UInt8 {
+    /// TLS is being agreed on.
+    case handshake
+    /// Plaintext that may be either protocol: the first bytes will tell.
+    case undecided
+    case http1
+    case http2
+    /// The last answer is written and the writing side shut down: what comes is thrown away, for a short while, so that
+    /// the client reads the answer and not a reset.
+    case lingering
+}
+
+/// One client's connection. It owns no block while it is idle.
+struct Downstream: ~Copyable {
+    let descriptor: Descriptor
+    /// Index of the listener's name in the process-wide table.
+    let listenerLabel: Int
+    let peer: SocketAddress
+    let hasTLS: Bool
+    /// What the handshake agreed on.
+    var tlsVersion = AccessRecord.TLSVersion.none
+    var phase: DownstreamPhase
+    var tls: TLSSession?
+    var session: HTTP2Session?
+
+    /// From the socket, encrypted.
+    var ciphertext = ByteQueue()
+    /// From the client, in clear.
+    var inbound = ByteQueue()
+    /// For the client, in clear.
+    var plaintext = ByteQueue()
+    /// For the socket, encrypted; empty on a plaintext connection, whose `plaintext` goes out as it is.
+    var outbound = ByteQueue()
+
+    /// The exchange under way (HTTP/1: one at a time).
+    var exchange = SlabID.none
+    var scannedBytes = 0
+    /// Exchanges that this connection began.
+    var exchangeCount = 0
+    /// Whether the answer under way is the last on this connection.
+    var closesAfterAnswer = false
+    /// All is written: close when the kernel has taken it.
+    var closesAfterFlush = false
+    /// After the flush, shut down writing and linger.
+    var lingersAfterFlush = false
+    var lingeredBytes = 0
+    var hasSentGoAway = false
+    var hasSaidGoodbye = false
+
+    var mayHaveMore = false
+    var isEnding = false
+    var hasEnded = false
+    var isDirty = false
+    var isQueued = false
+    var isBlocked = false
+    /// Watched for writing since a write was blocked.
+    var watchesWriting = false
+    /// Bytes read in this turn.
+    var turnBytes = 0
+
+    var deadline = UInt64.max
+    var timer = TimerID.none
+    var timerFires = UInt64.max
+
+    init(
+        descriptor: consuming Descriptor, listenerLabel: Int, peer: SocketAddress, tls: consuming TLSSession?,
+        phase: DownstreamPhase
+    ) {
+        self.descriptor = descriptor
+        self.listenerLabel = listenerLabel
+        self.peer = peer
+        hasTLS = tls != nil
+        self.tls = tls
+        self.phase = phase
+    }
+
+    /// Bytes that are on their way to the client in our hands.
+    var queuedBytes: Int { plaintext.byteCount &+ outbound.byteCount }
+
+    /// Nothing more will be written behind what is queued.
+    var isLeaving: Bool { closesAfterFlush || lingersAfterFlush }
+
+    /// Whether the socket has taken all that there was.
+    var isFlushed: Bool { plaintext.isEmpty && outbound.isEmpty }
+
+    // One read of the socket: into the clear on a plaintext connection, else to be decrypted.
+    mutating func receive(isBody: Bool, from pool: borrowing BlockPool) -> IOStep {
+        if hasTLS {
+            return isBody
+                ? descriptor.receiveBody(into: &ciphertext, from: pool)
+                : descriptor.receive(into: &ciphertext, from: pool)
+        }
+        return isBody
+            ? descriptor.receiveBody(into: &inbound, from: pool)
+            : descriptor.receive(into: &inbound, from: pool)
+    }
+
+    mutating func handshake(from pool: borrowing BlockPool) -> TLSSession.HandshakeStep {
+        tls?.handshake(ciphertext: &ciphertext, output: &outbound, pool: pool) ?? .done
+    }
+
+    /// Decrypts at most `limit` bytes.
+    mutating func decrypt(limit: Int, from pool: borrowing BlockPool) -> TLSSession.ReadStep {
+        tls?.read(ciphertext: &ciphertext, plaintext: &inbound, output: &outbound, pool: pool, limit: limit)
+            ?? .progress(0)
+    }
+
+    /// Encrypts what is queued, if there is anything to encrypt it for.
+    mutating func encrypt(limit: Int, from pool: borrowing BlockPool) -> TLSSession.WriteStep {
+        tls?.write(plaintext: &plaintext, output: &outbound, pool: pool, limit: limit) ?? .progress(0)
+    }
+
+    mutating func sayGoodbye(from pool: borrowing BlockPool) {
+        _ = tls?.shutdown(output: &outbound, pool: pool)
+    }
+
+    /// Hands to the kernel what it takes.
+    mutating func send() -> IOStep {
+        hasTLS ? descriptor.send(from: &outbound) : descriptor.send(from: &plaintext)
+    }
+
+    /// Frames of HTTP/2 that are ready, into the clear.
+    mutating func writeFrames(limit: Int, from pool: borrowing BlockPool) -> WriteStep {
+        session?.write(into: &plaintext, pool: pool, limit: limit) ?? .done
+    }
+
+    /// Gives what has come to the HTTP/2 session.
+    mutating func readFrames(now: UInt64, from pool: borrowing BlockPool) -> ReceiveStep {
+        while !inbound.isEmpty {
+            let count = inbound.firstBytes.byteCount
+            let step = apart(&session, inbound) { $0?.receive($1.firstBytes, now: now, pool: pool) ?? .ok }
+            inbound.consume(count)
+            if step != .ok { return step }
+        }
+        return .ok
+    }
+
+    func readHead(of stream: StreamID, into head: inout RequestHead) -> RequestHeadError? {
+        session?.readHead(stream, into: &head) ?? .badRequestLine
+    }
+
+    func copyHead(of stream: StreamID, into block: inout Block) {
+        _ = session?.appendHead(of: stream, to: &block)
+    }
+
+    /// Copies the trailers of a request and describes them. `false` when there are none or they are not valid.
+    func copyTrailers(of stream: StreamID, into block: inout Block, fields: inout FieldTable) -> Bool {
+        session?.appendTrailers(of: stream, to: &block, fields: &fields) ?? false
+    }
+
+    mutating func takeBody(
+        of stream: StreamID, into queue: inout ByteQueue, limit: Int, _ pool: borrowing BlockPool
+    ) -> Int {
+        session?.takeBody(stream, into: &queue, limit: limit, pool: pool) ?? 0
+    }
+}
+
+extension HTTP2Session {
+    func appendHead(of stream: StreamID, to block: inout Block) -> Bool {
+        block.append(headBytes(stream)) == headBytes(stream).byteCount
+    }
+
+    func appendTrailers(of stream: StreamID, to block: inout Block, fields: inout FieldTable) -> Bool {
+        guard readTrailers(stream, into: &fields) == nil else { return false }
+        return block.append(trailerBytes(stream)) == trailerBytes(stream).byteCount
+    }
+}

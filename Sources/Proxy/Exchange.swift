@@ -1,0 +1,163 @@
+import HTTP
+import HTTP2
+import JWT
+import LinuxIO
+import Memory
+import RateLimit
+import Reactor
+
+/// How the body of an answer is written to the client.
+enum ResponseFraming: UInt8 {
+    case none
+    /// As many bytes as Content-Length said, nothing around them.
+    case plain
+    case chunked
+    /// Until the connection closes: for HTTP/1.0 clients.
+    case close
+    /// DATA frames of HTTP/2.
+    case frames
+}
+
+/// What the access log wants to know at the end. Times are monotonic nanoseconds, 0 for "not reached".
+struct ExchangeFacts {
+    var beganWall: UInt64 = 0
+    var began: UInt64 = 0
+    var authNanoseconds: UInt64 = 0
+    var leaseBegan: UInt64 = 0
+    var connected: UInt64 = 0
+    var firstByte: UInt64 = 0
+    var status = 0
+    var reason: Refusal?
+    var endpoint = -1
+    /// Index of the endpoint in its service's list.
+    var version = Version.http11
+    var routeLabel = -1
+    var serviceLabel = -1
+    var bytesIn = 0
+    var bytesOut = 0
+    var isLogged = true
+    var generation = 0
+    // Ranges of the note.
+    var requestID = ByteRange.empty
+    var method = ByteRange.empty
+    var host = ByteRange.empty
+    var path = ByteRange.empty
+    var target = ByteRange.empty
+    var subject = ByteRange.empty
+    var route = ByteRange.empty
+}
+
+/// One request and its answer, from the first byte of a valid or refused head to the access line.
+struct Exchange: ~Copyable {
+    var machine: ExchangeMachine
+    let downstream: SlabID
+    /// The stream of HTTP/2; `nil` for HTTP/1.
+    let stream: StreamID?
+    /// The snapshot that it began with, pinned; `none` once it is no longer needed.
+    var snapshot: SlabID
+    /// Index in the snapshot's routes; -1 before one was found.
+    var route = -1
+    var method = Method.other
+
+    /// The connection to the service, `none` without one.
+    var upstream = SlabID.none
+    /// The place in the line for a connection.
+    var waiter = SlabID.none
+    var timer = TimerID.none
+    /// The endpoint that failed last; another is preferred for the next try.
+    var failedEndpoint = -1
+    var wantsFreshConnection = false
+
+    /// The request as it goes to the service, kept until the answer's head for a second try.
+    var request = ByteQueue()
+    var requestBody: BodyReader
+    /// Trailers of the request, in HTTP/1 form.
+    var requestTrailers = ByteQueue()
+    var bodyLimit = Int.max
+    /// Whether the request goes to the service in chunks.
+    var sendsChunked = false
+    /// The client waits for `100 Continue`, and none was sent yet.
+    var owesContinue = false
+    /// The client's body is read and thrown away: the answer has been decided.
+    var discardsBody = false
+
+    var responseBody = BodyReader(.none)
+    var responseFraming = ResponseFraming.none
+    var responseTrailers = ByteQueue()
+    /// Whether the head of an answer has been handed to the client's side.
+    var hasAnswered = false
+    /// Whether the upstream connection may carry another exchange after this one.
+    var isUpstreamPersistent = true
+    /// The response waits because the client's side holds enough.
+    var isResponsePaused = false
+    /// The request waits because the service's side holds enough.
+    var isRequestPaused = false
+    /// Bytes of HTTP/2 body taken from the stream whose credit was not given back yet.
+    var owedCredit = 0
+
+    /// Who the client is for limits and logs.
+    var client = SocketAddress(high: 0, low: 0, port: 0, isV6: false)
+
+    // What a refusal tells beyond its reason.
+    var limitIndex = -1
+    var limitAnswer: LimitAnswer?
+    var tokenRefusal: TokenRefusal?
+
+    /// Where the request's first block holds the value of Host, which depends on the endpoint.
+    var hostValue = ByteRange.empty
+    /// Index in the service's list of the endpoint that was chosen last.
+    var endpointChoice = 0
+    /// A deadline of the exchange's own: for a place in the line, and for the body of an HTTP/2 request.
+    var deadline = UInt64.max
+
+    /// The texts of the facts.
+    var note: Block
+    var facts = ExchangeFacts()
+
+    // Copies of what the plan says, so that the snapshot can go when the answer has begun.
+    var serviceIndex = -1
+    var keepaliveIdle: UInt64 = 0
+    var keepaliveConnections = 0
+    var idleTimeout: UInt64 = 0
+    var requestTimeout: UInt64 = 0
+    var echoesRequestID = true
+
+    init(
+        downstream: SlabID, stream: StreamID?, snapshot: SlabID, note: consuming Block,
+        machine: ExchangeMachine,
+        requestBody: BodyReader
+    ) {
+        self.downstream = downstream
+        self.stream = stream
+        self.snapshot = snapshot
+        self.note = note
+        self.machine = machine
+        self.requestBody = requestBody
+    }
+
+    /// Appends the client's address to the note, as text.
+    mutating func keepClient() -> ByteRange {
+        let start = note.byteCount
+        client.appendText(to: &note)
+        return ByteRange(start: start, end: note.byteCount)
+    }
+
+    mutating func moveRequest(
+        from input: inout ByteQueue, to output: inout ByteQueue, pool: borrowing BlockPool, limit: Int
+    ) -> BodyReader.Step {
+        requestBody.move(from: &input, to: &output, trailers: &requestTrailers, pool: pool, limit: limit)
+    }
+
+    mutating func moveResponse(
+        from input: inout ByteQueue, to output: inout ByteQueue, pool: borrowing BlockPool, limit: Int
+    ) -> BodyReader.Step {
+        responseBody.move(from: &input, to: &output, trailers: &responseTrailers, pool: pool, limit: limit)
+    }
+
+    /// Appends at most `limit` bytes of `text` to the note; says where they are.
+    mutating func keep(_ text: RawSpan, limit: Int) -> ByteRange {
+        let start = note.byteCount
+        note.append(text.extracting(0..<min(text.byteCount, limit)))
+        return ByteRange(start: start, end: note.byteCount)
+    }
+}

@@ -1,0 +1,267 @@
+public import HTTP
+import HTTP1
+public import JWT
+import LinuxIO
+public import Memory
+public import RateLimit
+public import Routing
+public import TLS
+public import Upstreams
+
+/// A range of addresses: the first `bits` of 128 count. IPv4 stands in `::ffff:0:0/96`.
+@frozen public struct AddressRange: Sendable {
+    let high: UInt64
+    let low: UInt64
+    let highMask: UInt64
+    let lowMask: UInt64
+
+    /// `address` as 16 bytes in network order.
+    public init(address: [UInt8], bits: Int) {
+        precondition(address.count == 16 && bits >= 0 && bits <= 128)
+        let wide = SocketAddress(bytes: address, port: 0, isV6: true)
+        highMask = AddressRange.mask(bits: min(bits, 64))
+        lowMask = AddressRange.mask(bits: max(bits - 64, 0))
+        high = wide.high & highMask
+        low = wide.low & lowMask
+    }
+
+    /// The first `bits` of a word in network order, as the machine sees it.
+    static func mask(bits: Int) -> UInt64 { bits == 0 ? 0 : (UInt64.max << UInt64(64 - bits)).bigEndian }
+
+    func contains(_ address: SocketAddress) -> Bool {
+        address.high & highMask == high && address.low & lowMask == low
+    }
+}
+
+/// Which callers one token bucket counts by.
+public enum LimitSubject: UInt8, Sendable {
+    /// The client's address.
+    case client
+    /// The token's subject; who has none is not counted.
+    case subject
+    /// The subject if there is one, else the client's address.
+    case consumer
+}
+
+/// One token bucket of a route.
+public struct LimitPlan: ~Copyable, Sendable {
+    let limit: Limit
+    let subject: LimitSubject
+    /// As the configuration names it, for the header fields.
+    let name: FixedArray<UInt8>
+    /// Whether admitted answers carry the header fields too.
+    let isAlwaysTold: Bool
+
+    public init(limit: Limit, subject: LimitSubject, name: [UInt8], isAlwaysTold: Bool) {
+        self.limit = limit
+        self.subject = subject
+        self.name = FixedArray(name)
+        self.isAlwaysTold = isAlwaysTold
+    }
+}
+
+/// What is done with a request of one route, in a fixed order.
+public struct RoutePlan: ~Copyable, Sendable {
+    /// Index of the route's name in the process-wide table of labels.
+    let label: Int
+    let name: FixedArray<UInt8>
+    /// Index in the snapshot's services.
+    let service: Int
+    /// Index in the snapshot's issuers; -1 for none.
+    let issuer: Int
+    let limits: FixedArray<LimitPlan>
+    /// Bytes; `Int.max` for no limit.
+    let bodyLimit: Int
+    /// Nanoseconds.
+    let connectTimeout: UInt64
+    let requestTimeout: UInt64
+    let idleTimeout: UInt64
+    /// Bytes of the normal path that are not forwarded.
+    let strippedBytes: Int
+    let preservesHost: Bool
+    let isLogged: Bool
+    /// Whether any limit can be judged before the token is, and whether any waits for it.
+    let hasSubjectLimits: Bool
+
+    public init(
+        label: Int, name: [UInt8], service: Int, issuer: Int, limits: consuming FixedArray<LimitPlan>,
+        bodyLimit: Int, connectTimeout: UInt64, requestTimeout: UInt64, idleTimeout: UInt64,
+        strippedBytes: Int,
+        preservesHost: Bool, isLogged: Bool
+    ) {
+        self.label = label
+        self.name = FixedArray(name)
+        self.service = service
+        self.issuer = issuer
+        var hasSubjectLimits = false
+        for index in 0..<limits.count where limits[index].subject != .client { hasSubjectLimits = true }
+        self.hasSubjectLimits = hasSubjectLimits
+        self.limits = limits
+        self.bodyLimit = bodyLimit
+        self.connectTimeout = connectTimeout
+        self.requestTimeout = requestTimeout
+        self.idleTimeout = idleTimeout
+        self.strippedBytes = strippedBytes
+        self.preservesHost = preservesHost
+        self.isLogged = isLogged
+    }
+}
+
+/// One issuer of tokens: its verifier, and the field names that its claims go to.
+public struct IssuerPlan: ~Copyable, Sendable {
+    /// Of the settings and the key set together: the same one keeps its caches across a reload.
+    let fingerprint: (UInt64, UInt64)
+    var verifier: TokenVerifier
+    /// In the order of the settings' `forward`.
+    let forwardNames: FixedArray<FixedArray<UInt8>>
+    let passesToken: Bool
+
+    public init(
+        fingerprint: (UInt64, UInt64), verifier: consuming TokenVerifier, forwardNames: [[UInt8]],
+        passesToken: Bool
+    ) {
+        self.fingerprint = fingerprint
+        self.verifier = verifier
+        self.forwardNames = FixedArray(count: forwardNames.count) { FixedArray(forwardNames[$0]) }
+        self.passesToken = passesToken
+    }
+}
+
+extension IssuerPlan {
+    /// Copies the subject of a token into the exchange's note.
+    func keepSubject(of entry: TokenEntryID, in exchange: inout Exchange) -> ByteRange {
+        exchange.keep(verifier.subject(of: entry), limit: 255)
+    }
+
+    /// Writes one claim as the request field that it goes to, if the token has it.
+    func writeClaim(_ index: Int, of entry: TokenEntryID, to writer: inout HeadWriter) {
+        guard let value = verifier.forwardedValue(index, of: entry) else { return }
+        writer.bytes(forwardNames[index].span)
+        writer.field(": ", value)
+    }
+}
+
+/// One listener as its connections need it.
+public struct ListenerPlan: ~Copyable, Sendable {
+    /// Index in the process-wide table of listener names; connections keep it across reloads.
+    let label: Int
+    let name: FixedArray<UInt8>
+    /// `nil` on a plaintext listener.
+    let tls: TLSServer?
+    let allowsHTTP1: Bool
+    /// HTTP/2 by ALPN, or with prior knowledge on a plaintext listener.
+    let allowsHTTP2: Bool
+    let handshakeTimeout: UInt64
+    let handshakesInFlight: Int
+    let connectionsPerClient: Int
+
+    public init(
+        label: Int, name: [UInt8], tls: consuming TLSServer?, allowsHTTP1: Bool, allowsHTTP2: Bool,
+        handshakeTimeout: UInt64, handshakesInFlight: Int, connectionsPerClient: Int
+    ) {
+        self.label = label
+        self.name = FixedArray(name)
+        self.tls = tls
+        self.allowsHTTP1 = allowsHTTP1
+        self.allowsHTTP2 = allowsHTTP2
+        self.handshakeTimeout = handshakeTimeout
+        self.handshakesInFlight = handshakesInFlight
+        self.connectionsPerClient = connectionsPerClient
+    }
+}
+
+/// The protocol limits of a snapshot. Nanoseconds and bytes.
+public struct HTTPSettings: Sendable {
+    public let limits: HeadLimits
+    public let headTimeout: UInt64
+    public let bodyIdleTimeout: UInt64
+    public let idleTimeout: UInt64
+    public let streams: Int
+    public let resetsPerWindow: Int
+    public let resetWindow: UInt64
+    public let mergesSlashes: Bool
+
+    public init(
+        limits: HeadLimits, headTimeout: UInt64, bodyIdleTimeout: UInt64, idleTimeout: UInt64, streams: Int,
+        resetsPerWindow: Int, resetWindow: UInt64, mergesSlashes: Bool
+    ) {
+        self.limits = limits
+        self.headTimeout = headTimeout
+        self.bodyIdleTimeout = bodyIdleTimeout
+        self.idleTimeout = idleTimeout
+        self.streams = streams
+        self.resetsPerWindow = resetsPerWindow
+        self.resetWindow = resetWindow
+        self.mergesSlashes = mergesSlashes
+    }
+}
+
+/// From whom a request id is taken over.
+public enum RequestIDAcceptance: UInt8, Sendable { case anyone, trustedProxies, nobody }
+
+/// One worker's configuration, whole and unchanging. Each exchange keeps the one that it began with.
+///
+/// Decision of 2026-11-21: a snapshot is a noncopyable value in a slab, counted by its exchanges with a plain integer,
+/// and not a class: nothing that it holds can then be retained on the request path, and the pin costs two additions.
+public struct Snapshot: ~Copyable, Sendable {
+    public let generation: Int
+    let table: RouteTable
+    let routes: FixedArray<RoutePlan>
+    let services: FixedArray<ServicePlan>
+    var issuers: FixedArray<IssuerPlan>
+    let listeners: FixedArray<ListenerPlan>
+    let http: HTTPSettings
+    let trustedProxies: FixedArray<AddressRange>
+    let ipv6Mask: (high: UInt64, low: UInt64)
+    let requestIDField: FixedArray<UInt8>
+    let requestIDAcceptance: RequestIDAcceptance
+    let echoesRequestID: Bool
+    /// Names of the fields that only we may set: of claims, and the request id.
+    let vouchedFields: FixedArray<FixedArray<UInt8>>
+    /// Exchanges that began with this snapshot and are not over.
+    var pins = 0
+
+    public init(
+        generation: Int, table: consuming RouteTable, routes: consuming FixedArray<RoutePlan>,
+        services: consuming FixedArray<ServicePlan>, issuers: consuming FixedArray<IssuerPlan>,
+        listeners: consuming FixedArray<ListenerPlan>, http: HTTPSettings, trustedProxies: [AddressRange],
+        ipv6PrefixBits: Int, requestIDField: [UInt8], requestIDAcceptance: RequestIDAcceptance,
+        echoesRequestID: Bool, vouchedFields: [[UInt8]]
+    ) {
+        self.generation = generation
+        self.table = table
+        self.routes = routes
+        self.services = services
+        self.issuers = issuers
+        self.listeners = listeners
+        self.http = http
+        self.trustedProxies = FixedArray(trustedProxies)
+        ipv6Mask = (
+            AddressRange.mask(bits: min(ipv6PrefixBits, 64)),
+            AddressRange.mask(bits: max(ipv6PrefixBits - 64, 0))
+        )
+        self.requestIDField = FixedArray(requestIDField)
+        self.requestIDAcceptance = requestIDAcceptance
+        self.echoesRequestID = echoesRequestID
+        self.vouchedFields = FixedArray(count: vouchedFields.count) { FixedArray(vouchedFields[$0]) }
+    }
+
+    func trusts(_ address: SocketAddress) -> Bool {
+        for index in 0..<trustedProxies.count where trustedProxies[index].contains(address) { return true }
+        return false
+    }
+
+    func uses(endpoint: Int) -> Bool {
+        for service in 0..<services.count {
+            for index in 0..<services[service].endpoints.count
+            where services[service].endpoints[index].index == endpoint { return true }
+        }
+        return false
+    }
+
+    /// The index of a listener by its process-wide label, `nil` when this snapshot no longer has it.
+    func listener(label: Int) -> Int? {
+        for index in 0..<listeners.count where listeners[index].label == label { return index }
+        return nil
+    }
+}

@@ -1,0 +1,262 @@
+import HTTP
+import HTTP1
+import HTTP2
+import JWT
+import LinuxIO
+import Memory
+import RateLimit
+import Reactor
+import Routing
+import Telemetry
+import Upstreams
+
+// From a head to a decision: who asks, where it leads, whether it may, and what the service will get to see.
+extension Worker {
+    /// Begins an exchange. `nil` when there is no room for one more: the caller ends the stream or connection.
+    mutating func open(
+        on downstream: SlabID, stream: StreamID?, framing: BodyFraming, _ loop: inout EventLoop
+    ) -> SlabID? {
+        guard !exchanges.isFull, let note = notes.take() else { return nil }
+        let body = BodyReader(framing)
+        let machine = ExchangeMachine(
+            isIdempotent: requestHead.method.isIdempotent, hasRequestEnded: body.isEnded)
+        let id = exchanges.insert(
+            Exchange(
+                downstream: downstream, stream: stream, snapshot: current, note: note, machine: machine,
+                requestBody: body))
+        snapshots[current].pins &+= 1
+        exchanges[id].method = requestHead.method
+        exchanges[id].echoesRequestID = snapshots[current].echoesRequestID
+        exchanges[id].facts.began = loop.now
+        exchanges[id].facts.beganWall = loop.wall
+        exchanges[id].facts.generation = snapshots[current].generation
+        exchanges[id].facts.version = requestHead.version
+        exchanges[id].client = downstreams[downstream].peer
+        if let stream { downstreams[downstream].session?.setToken(stream, Token(kind: 0, id: id).word &+ 1) }
+        return id
+    }
+
+    /// The exchange that a stream carries, `nil` when it carries none.
+    func exchange(of stream: StreamID, on downstream: SlabID) -> SlabID? {
+        let word = downstreams[downstream].session?.token(stream) ?? 0
+        guard word != 0 else { return nil }
+        let id = Token(word: word &- 1).id
+        return exchanges.contains(id) ? id : nil
+    }
+
+    /// What can be said of a head that was refused: its id, and the first words of its first line.
+    mutating func noteRefusedHead(_ exchange: SlabID, _ bytes: RawSpan, _ loop: inout EventLoop) {
+        makeRequestID(exchange, loop)
+        let end = bytes.firstIndex(notIn: .target, from: 0)
+        exchanges[exchange].facts.method = exchanges[exchange].keep(bytes.extracting(0..<end), limit: 32)
+        let start = min(end &+ 1, bytes.byteCount)
+        var stop = bytes.firstIndex(notIn: .target, from: start)
+        stop = min(stop, bytes.firstIndex(of: UInt8(ascii: "?"), from: start))
+        exchanges[exchange].facts.path = exchanges[exchange].keep(bytes.extracting(start..<stop), limit: 512)
+    }
+
+    /// Decides about the request whose head `requestHead` describes, with ranges into `bytes`, and writes it as the
+    /// service will get it. `nil` when it may go on.
+    mutating func admit(_ id: SlabID, _ bytes: RawSpan, _ loop: inout EventLoop) -> Refusal? {
+        let downstream = exchanges[id].downstream
+        let peer = downstreams[downstream].peer
+        let isTrusted = snapshots[current].trusts(peer)
+        takeRequestID(id, bytes, isTrusted: isTrusted, loop)
+        noteHead(id, bytes)
+
+        // The path, in the one form that is matched and forwarded.
+        pathBlock.removeAll()
+        var usesPathBlock = false
+        if requestHead.path.count == 1, bytes[requestHead.path.lowerBound] == UInt8(ascii: "*") {
+            // OPTIONS * is about the server as a whole (RFC 9110 §9.3.7), which here is nobody's.
+        } else {
+            let merges = snapshots[current].http.mergesSlashes
+            switch PathForm.normalize(bytes[requestHead.path], mergeSlashes: merges, into: &pathBlock) {
+            case .unchanged: break
+            case .rewritten: usesPathBlock = true
+            case .refused: return .badTarget
+            }
+        }
+        if usesPathBlock {
+            let path = apart(&exchanges, pathBlock) { $0[id].keep($1.bytes, limit: 512) }
+            exchanges[id].facts.path = path
+        } else {
+            exchanges[id].facts.path = exchanges[id].facts.target
+        }
+
+        guard let listener = snapshots[current].listener(label: downstreams[downstream].listenerLabel) else {
+            return .noRoute
+        }
+        let found =
+            usesPathBlock
+            ? snapshots[current].table.match(
+                host: bytes[requestHead.authority], path: pathBlock.bytes, listener: listener)
+            : snapshots[current].table.match(
+                host: bytes[requestHead.authority], path: bytes[requestHead.path], listener: listener)
+        guard let route = found else { return .noRoute }
+        takePlan(id, route)
+
+        let client = clientAddress(peer: peer, isTrusted: isTrusted, bytes)
+        exchanges[id].client = client
+        if let refusal = checkClientLimits(id, route, client, loop) { return refusal }
+        if case .length(let length) = requestHead.framing, length > exchanges[id].bodyLimit {
+            return .bodyTooLarge
+        }
+        var entry: TokenEntryID?
+        if snapshots[current].routes[route].issuer >= 0 {
+            let began = loop.now
+            let answer = verifyToken(id, route, bytes, &loop, &entry)
+            exchanges[id].facts.authNanoseconds = max(loop.now &- began, 1)
+            if let answer { return answer }
+        }
+        if snapshots[current].routes[route].hasSubjectLimits,
+            let refusal = checkSubjectLimits(id, route, client, loop)
+        {
+            return refusal
+        }
+        return writeRequest(
+            id, route, bytes, usesPathBlock: usesPathBlock, peer: peer, isTrusted: isTrusted, entry: entry)
+    }
+
+    // MARK: What is noted
+
+    private mutating func noteHead(_ id: SlabID, _ bytes: RawSpan) {
+        exchanges[id].facts.method = exchanges[id].keep(bytes[requestHead.methodBytes], limit: 32)
+        exchanges[id].facts.host = exchanges[id].keep(bytes[requestHead.authority], limit: 255)
+        exchanges[id].facts.target = exchanges[id].keep(bytes[requestHead.path], limit: 512)
+    }
+
+    /// The id that the client's side brought, where it may, else a fresh one.
+    private mutating func takeRequestID(
+        _ id: SlabID, _ bytes: RawSpan, isTrusted: Bool, _ loop: borrowing EventLoop
+    ) {
+        let accepts: Bool
+        switch snapshots[current].requestIDAcceptance {
+        case .anyone: accepts = true
+        case .trustedProxies: accepts = isTrusted
+        case .nobody: accepts = false
+        }
+        if accepts {
+            for index in 0..<requestHead.fields.count {
+                let line = requestHead.fields[index]
+                guard
+                    bytes[line.name].equalsIgnoringCase(snapshots[current].requestIDField.span),
+                    CorrelationID.isAcceptable(bytes[line.value])
+                else { continue }
+                exchanges[id].facts.requestID = exchanges[id].keep(bytes[line.value], limit: 128)
+                return
+            }
+        }
+        makeRequestID(id, loop)
+    }
+
+    mutating func makeRequestID(_ id: SlabID, _ loop: borrowing EventLoop) {
+        identityCount &+= 1
+        let random = identityHash.hash128(prefix: identityCount, RawSpan())
+        let identity = identities.next(
+            wallMilliseconds: loop.wall / 1_000_000, random: (random.0, UInt16(truncatingIfNeeded: random.1)))
+        exchanges[id].facts.requestID = exchanges[id].keep(identity.bytes, limit: 36)
+    }
+
+    /// Copies what the exchange needs of the plan for as long as it lives.
+    private mutating func takePlan(_ id: SlabID, _ route: Int) {
+        exchanges[id].route = route
+        exchanges[id].bodyLimit = snapshots[current].routes[route].bodyLimit
+        exchanges[id].idleTimeout = snapshots[current].routes[route].idleTimeout
+        exchanges[id].requestTimeout = snapshots[current].routes[route].requestTimeout
+        exchanges[id].facts.routeLabel = snapshots[current].routes[route].label
+        exchanges[id].facts.isLogged = snapshots[current].routes[route].isLogged
+        let service = snapshots[current].routes[route].service
+        exchanges[id].facts.serviceLabel = snapshots[current].services[service].index
+        exchanges[id].keepaliveIdle = snapshots[current].services[service].keepaliveIdle
+        exchanges[id].keepaliveConnections = snapshots[current].services[service].keepaliveConnections
+    }
+
+    // MARK: Limits and tokens
+
+    /// Buckets by address come before everything that costs us: what costs an attacker nothing must not cost us a
+    /// signature check.
+    private mutating func checkClientLimits(
+        _ id: SlabID, _ route: Int, _ client: SocketAddress, _ loop: borrowing EventLoop
+    ) -> Refusal? {
+        for index in 0..<snapshots[current].routes[route].limits.count
+        where snapshots[current].routes[route].limits[index].subject == .client {
+            let limit = snapshots[current].routes[route].limits[index].limit
+            let answer = snapshots[current].clientKey(client).withAddressBytes {
+                settings.limiter.take(limit, key: $0, now: loop.now)
+            }
+            if let refusal = judge(id, index, answer) { return refusal }
+        }
+        return nil
+    }
+
+    private mutating func checkSubjectLimits(
+        _ id: SlabID, _ route: Int, _ client: SocketAddress, _ loop: borrowing EventLoop
+    ) -> Refusal? {
+        for index in 0..<snapshots[current].routes[route].limits.count {
+            let subject = snapshots[current].routes[route].limits[index].subject
+            let limit = snapshots[current].routes[route].limits[index].limit
+            let hasSubject = !exchanges[id].facts.subject.isEmpty
+            let answer: LimitAnswer
+            if subject == .client || (subject == .subject && !hasSubject) {
+                continue
+            } else if hasSubject {
+                answer = settings.limiter.take(
+                    limit, key: exchanges[id].note.bytes[exchanges[id].facts.subject], now: loop.now)
+            } else {
+                answer = snapshots[current].clientKey(client).withAddressBytes {
+                    settings.limiter.take(limit, key: $0, now: loop.now)
+                }
+            }
+            if let refusal = judge(id, index, answer) { return refusal }
+        }
+        return nil
+    }
+
+    private mutating func judge(_ id: SlabID, _ index: Int, _ answer: LimitAnswer) -> Refusal? {
+        let route = exchanges[id].route
+        if !answer.isAdmitted || snapshots[current].routes[route].limits[index].isAlwaysTold {
+            exchanges[id].limitIndex = index
+            exchanges[id].limitAnswer = answer
+        }
+        return answer.isAdmitted ? nil : .rateLimited
+    }
+
+    private mutating func verifyToken(
+        _ id: SlabID, _ route: Int, _ bytes: RawSpan, _ loop: inout EventLoop, _ entry: inout TokenEntryID?
+    ) -> Refusal? {
+        let issuer = snapshots[current].routes[route].issuer
+        guard let line = requestHead.fields.firstIndex(of: .authorization) else { return .tokenMissing }
+        for index in (line &+ 1)..<max(requestHead.fields.count, line &+ 1)
+        where requestHead.fields[index].known == .authorization {
+            // Two of them: which one counts would be a guess.
+            return .tokenInvalid
+        }
+        let value = bytes[requestHead.fields[line].value]
+        let scheme: StaticString = "bearer "
+        guard value.byteCount > 7, value.extracting(0..<7).equalsIgnoringCase(scheme) else {
+            return .tokenMissing
+        }
+        let token = value.extracting(7..<value.byteCount)
+        let checks = snapshots[current].issuers[issuer].verifier.signatureChecks
+        let verdict = snapshots[current].issuers[issuer].verifier.verify(
+            token, nowSeconds: Int64(loop.wall / 1_000_000_000))
+        if snapshots[current].issuers[issuer].verifier.signatureChecks != checks { loop.readClocks() }
+        switch verdict {
+        case .accepted(let found, _):
+            entry = found
+            let current = current
+            exchanges[id].facts.subject = apart(&exchanges, snapshots) {
+                $1[current].issuers[issuer].keepSubject(of: found, in: &$0[id])
+            }
+            return nil
+        case .refused(let reason):
+            exchanges[id].tokenRefusal = reason
+            switch reason {
+            case .expired: return .tokenExpired
+            case .unknownKey: return .tokenUnknownKey
+            default: return .tokenInvalid
+            }
+        }
+    }
+}

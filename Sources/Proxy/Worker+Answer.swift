@@ -1,0 +1,433 @@
+import HTTP
+import HTTP1
+import HTTP2
+import JWT
+import LinuxIO
+import Memory
+import RateLimit
+import Reactor
+import TLS
+import Telemetry
+import Upstreams
+
+// What the machine decided, done: answers of our own, broken answers, the end of an exchange.
+extension Worker {
+    mutating func perform(_ action: ExchangeMachine.Action, _ id: SlabID, _ loop: inout EventLoop) {
+        switch action {
+        case .none, .forwardHead: return
+        case .send: sendRequest(id, &loop)
+        case .retry:
+            dropUpstream(id, &loop)
+            retry(id, &loop)
+        case .refuse(let reason):
+            dropUpstream(id, &loop)
+            refuse(id, reason, &loop)
+        case .finish(let isReusable): finish(id, isReusable: isReusable, &loop)
+        case .cut(let reason):
+            exchanges[id].facts.reason = reason
+            dropUpstream(id, &loop)
+            cut(id, &loop)
+        case .abandon:
+            exchanges[id].facts.reason = .clientClosed
+            if !exchanges[id].hasAnswered { exchanges[id].facts.status = Refusal.clientClosed.status }
+            dropUpstream(id, &loop)
+            conclude(id, &loop)
+        }
+    }
+
+    // MARK: The connection to the service
+
+    /// Lets go of whatever the exchange has of the service's side; the connection cannot be used again.
+    private mutating func dropUpstream(_ id: SlabID, _ loop: inout EventLoop) {
+        let waiter = exchanges[id].waiter
+        if !waiter.isNone {
+            pools.leaveLine(waiter)
+            exchanges[id].waiter = .none
+        }
+        let connection = exchanges[id].upstream
+        guard !connection.isNone else { return }
+        exchanges[id].upstream = .none
+        serveLine(pools.close(connection, &loop), &loop)
+    }
+
+    /// The service has room for one more connection: whose turn is it?
+    mutating func serveLine(_ service: Int, _ loop: inout EventLoop) {
+        while let next = pools.nextInLine(service) {
+            guard exchanges.contains(next) else { continue }
+            exchanges[next].waiter = .none
+            exchanges[next].deadline = .max
+            lease(next, &loop)
+            return
+        }
+    }
+
+    private mutating func finish(_ id: SlabID, isReusable: Bool, _ loop: inout EventLoop) {
+        let connection = exchanges[id].upstream
+        // Bytes behind the answer belong to no request: whatever they are, the next one must not get them.
+        let isClean =
+            isReusable && exchanges[id].isUpstreamPersistent && pools.connections[connection].inbound.isEmpty
+            && pools.connections[connection].outbound.isEmpty && !pools.connections[connection].isEnding
+        if isClean {
+            exchanges[id].upstream = .none
+            let service = pools.connections[connection].service
+            pools.giveBack(
+                connection, keepaliveIdle: exchanges[id].keepaliveIdle,
+                keepaliveConnections: exchanges[id].keepaliveConnections, &loop)
+            conclude(id, &loop)
+            serveLine(service, &loop)
+        } else {
+            dropUpstream(id, &loop)
+            conclude(id, &loop)
+        }
+    }
+
+    // MARK: Answers of our own
+
+    private mutating func refuse(_ id: SlabID, _ reason: Refusal, _ loop: inout EventLoop) {
+        exchanges[id].facts.status = reason.status
+        exchanges[id].facts.reason = reason
+        exchanges[id].hasAnswered = true
+        writeProblem(id, reason)
+        exchanges[id].facts.bytesOut = exchanges[id].method == .head ? 0 : lineBlock.byteCount
+        if exchanges[id].stream != nil {
+            refuseStream(id, reason)
+        } else {
+            drainBuffered(id)
+            refuseHTTP1(id, reason)
+        }
+        conclude(id, &loop)
+    }
+
+    /// The body of the answer (RFC 9457), into the scratch block.
+    private mutating func writeProblem(_ id: SlabID, _ reason: Refusal) {
+        lineBlock.removeAll()
+        lineBlock.append("{\"type\":\"urn:gatehouse:reason:")
+        lineBlock.append(reason.name)
+        lineBlock.append("\",\"title\":\"")
+        lineBlock.append(reason.title)
+        lineBlock.append("\",\"status\":")
+        lineBlock.append(number: reason.status)
+        lineBlock.append(",\"reason\":\"")
+        lineBlock.append(reason.name)
+        if let detail = exchanges[id].tokenRefusal, reason.status == 401 {
+            lineBlock.append("\",\"detail\":\"")
+            lineBlock.append(detail.errorDescription)
+        }
+        lineBlock.append("\",\"request_id\":\"")
+        apart(&lineBlock, exchanges) { $0.append($1[id].note.bytes[$1[id].facts.requestID]) }
+        lineBlock.append("\"}\n")
+    }
+
+    private mutating func refuseHTTP1(_ id: SlabID, _ reason: Refusal) {
+        let downstream = exchanges[id].downstream
+        guard var writer = HeadWriter(from: blocks) else {
+            downstreams[downstream].closesAfterAnswer = true
+            return
+        }
+        writer.statusLine(reason.status)
+        writer.text("Content-Type: application/problem+json\r\n")
+        writer.field("Content-Length: ", number: lineBlock.byteCount)
+        writer.text("Cache-Control: no-store\r\n")
+        if reason.status == 401 { writeChallenge(&writer, id) }
+        if let seconds = retryAfter(id, reason) { writer.field("Retry-After: ", number: seconds) }
+        writeAnswerFields(&writer, id)
+        writer.end()
+        if exchanges[id].method != .head { writer.bytes(lineBlock.bytes) }
+        if !writer.finish(into: &downstreams[downstream].plaintext) {
+            downstreams[downstream].closesAfterAnswer = true
+        }
+        markDirty(downstream: downstream)
+    }
+
+    /// RFC 6750 §3: no error code for who brought no token, `invalid_token` and why for any other.
+    private func writeChallenge(_ writer: inout HeadWriter, _ id: SlabID) {
+        writer.text("WWW-Authenticate: Bearer")
+        if let detail = exchanges[id].tokenRefusal {
+            writer.text(" error=\"")
+            writer.text(detail.errorCode)
+            writer.text("\", error_description=\"")
+            writer.text(detail.errorDescription)
+            writer.text("\"")
+        } else if exchanges[id].facts.reason == .tokenInvalid {
+            writer.text(" error=\"invalid_request\"")
+        }
+        writer.text("\r\n")
+    }
+
+    func retryAfter(_ id: SlabID, _ reason: Refusal) -> Int? {
+        switch reason {
+        case .rateLimited: exchanges[id].limitAnswer?.retryAfterSeconds ?? 1
+        case .upstreamOverloaded, .overloaded, .draining: 1
+        default: nil
+        }
+    }
+
+    /// The state of the bucket that decided, or that is always told.
+    mutating func writeLimitFields(_ writer: inout HeadWriter, _ id: SlabID) {
+        guard appendLimitValues(id) else { return }
+        let split = limitSplit
+        writer.field("RateLimit-Policy: ", pathBlock.bytes.extracting(0..<split))
+        writer.field("RateLimit: ", pathBlock.bytes.extracting(split..<pathBlock.byteCount))
+    }
+
+    /// Puts both values into the scratch block for paths, which nobody needs any more; `limitSplit` is where the second
+    /// begins. `false` when there is nothing to tell.
+    mutating func appendLimitValues(_ id: SlabID) -> Bool {
+        let index = exchanges[id].limitIndex
+        let snapshot = exchanges[id].snapshot
+        guard index >= 0, !snapshot.isNone else { return false }
+        let route = exchanges[id].route
+        pathBlock.removeAll()
+        let limit = snapshots[snapshot].routes[route].limits[index].limit
+        guard let answer = exchanges[id].limitAnswer else { return false }
+        let isFirst = apart(&pathBlock, snapshots) {
+            limit.appendPolicy(name: $1[snapshot].routes[route].limits[index].name.span, to: &$0)
+        }
+        limitSplit = pathBlock.byteCount
+        return isFirst
+            && apart(&pathBlock, snapshots) {
+                answer.appendState(name: $1[snapshot].routes[route].limits[index].name.span, to: &$0)
+            }
+    }
+
+    /// A body that is here already is read to its end, so that the connection can go on behind it.
+    private mutating func drainBuffered(_ id: SlabID) {
+        let downstream = exchanges[id].downstream
+        guard !exchanges[id].requestBody.isEnded, downstreams[downstream].phase == .http1 else { return }
+        var step = BodyReader.Step.limitReached
+        while step == .limitReached {
+            var trash = ByteQueue()
+            step = exchanges[id].moveRequest(
+                from: &downstreams[downstream].inbound, to: &trash, pool: blocks, limit: Worker.sinkBytes)
+        }
+        if step == .ended { exchanges[id].machine.noteRequestEnd() }
+    }
+
+    /// A part of the answer is out: the client must see that the rest is missing.
+    private mutating func cut(_ id: SlabID, _ loop: inout EventLoop) {
+        let downstream = exchanges[id].downstream
+        if let stream = exchanges[id].stream {
+            downstreams[downstream].session?.resetStream(stream, errorCode: HTTP2ErrorCode.internalError)
+            downstreams[downstream].session?.setToken(stream, 0)
+            markDirty(downstream: downstream)
+            conclude(id, &loop)
+            return
+        }
+        let isEndMarked = exchanges[id].responseFraming != .close
+        downstreams[downstream].exchange = .none
+        conclude(id, &loop)
+        // A missing last chunk or missing bytes show by themselves; a body that ends with its connection needs a reset.
+        if isEndMarked {
+            downstreams[downstream].closesAfterFlush = true
+            markDirty(downstream: downstream)
+        } else {
+            close(downstream, &loop, reset: true)
+        }
+    }
+
+    // MARK: The end
+
+    /// Writes the access line, counts, and frees the exchange; then the connection goes on, or ends.
+    mutating func conclude(_ id: SlabID, _ loop: inout EventLoop) {
+        record(id, loop)
+        unpin(id)
+        loop.timers.cancel(exchanges[id].timer)
+        let downstream = exchanges[id].downstream
+        let stream = exchanges[id].stream
+        let hasRequestEnded = exchanges[id].machine.hasRequestEnded
+        _ = exchanges.remove(id)
+        guard downstreams.contains(downstream) else { return }
+        if let stream {
+            if downstreams[downstream].session?.contains(stream) == true {
+                downstreams[downstream].session?.setToken(stream, 0)
+                if !hasRequestEnded { downstreams[downstream].session?.discardBody(stream) }
+            }
+            return
+        }
+        guard downstreams[downstream].exchange == id else { return }
+        downstreams[downstream].exchange = .none
+        if downstreams[downstream].closesAfterAnswer {
+            let isQuiet =
+                hasRequestEnded && downstreams[downstream].inbound.isEmpty
+                && !downstreams[downstream].mayHaveMore
+            if isQuiet {
+                downstreams[downstream].closesAfterFlush = true
+            } else {
+                // Closing with unread bytes would send a reset, which can overtake the answer.
+                downstreams[downstream].lingersAfterFlush = true
+            }
+            setDeadline(downstream, loop.now &+ snapshots[current].http.bodyIdleTimeout, &loop)
+            markDirty(downstream: downstream)
+        } else {
+            setDeadline(downstream, loop.now &+ snapshots[current].http.idleTimeout, &loop)
+            // A pipelined request may stand behind this one.
+            if !downstreams[downstream].inbound.isEmpty || downstreams[downstream].mayHaveMore
+                || !downstreams[downstream].ciphertext.isEmpty
+                || downstreams[downstream].tls?.hasPendingPlaintext == true
+            {
+                queue(downstream: downstream, &loop)
+            }
+        }
+    }
+
+    private mutating func record(_ id: SlabID, _ loop: borrowing EventLoop) {
+        let facts = exchanges[id].facts
+        let downstream = exchanges[id].downstream
+        let duration = Int((loop.now &- min(facts.began, loop.now)) / 1000)
+        let reason = facts.reason.map(\.rawValue) ?? AccessRecord.noReason
+        settings.meters.countExchange(
+            route: facts.routeLabel, status: facts.status, reason: reason, bytesIn: facts.bytesIn,
+            bytesOut: facts.bytesOut, durationMicroseconds: duration)
+        guard facts.isLogged, settings.log.isOn, downstreams.contains(downstream) else { return }
+        var record = AccessRecord()
+        record.wallMilliseconds = facts.beganWall / 1_000_000
+        record.clientPort = Int(downstreams[downstream].peer.port)
+        record.route = facts.routeLabel
+        record.service = facts.serviceLabel
+        record.endpoint = facts.endpoint
+        record.listener = downstreams[downstream].listenerLabel
+        record.status = facts.status
+        record.reason = reason
+        switch facts.version {
+        case .http10: record.httpVersion = .http10
+        case .http11: record.httpVersion = .http11
+        case .http2: record.httpVersion = .http2
+        }
+        record.tlsVersion = downstreams[downstream].tlsVersion
+        record.bytesIn = facts.bytesIn
+        record.bytesOut = facts.bytesOut
+        record.durationMicroseconds = duration
+        if facts.authNanoseconds > 0 { record.authMicroseconds = Int(facts.authNanoseconds / 1000) }
+        if facts.connected >= facts.leaseBegan, facts.connected > 0 {
+            record.connectMicroseconds = Int((facts.connected &- facts.leaseBegan) / 1000)
+        }
+        if facts.firstByte >= facts.began, facts.firstByte > 0 {
+            record.firstByteMicroseconds = Int((facts.firstByte &- facts.began) / 1000)
+        }
+        record.generation = facts.generation
+        lineBlock.removeAll()
+        let client = exchanges[id].keepClient()
+        let isEncoded = Worker.encode(record, facts, note: exchanges, id, client, &encoder, into: &lineBlock)
+        if !isEncoded || !settings.log.ring.write(lineBlock.bytes) { settings.meters.countLogDrops(1) }
+    }
+
+    // Apart from the worker, so that the note is a look at the exchanges alone.
+    private static func encode(
+        _ record: AccessRecord, _ facts: ExchangeFacts, note exchanges: borrowing Slab<Exchange>,
+        _ id: SlabID,
+        _ client: ByteRange, _ encoder: inout AccessLineEncoder, into block: inout Block
+    ) -> Bool {
+        let note = exchanges[id].note.bytes
+        return encoder.encode(
+            record, requestID: note[facts.requestID], client: note[client], method: note[facts.method],
+            host: note[facts.host], path: note[facts.path], target: note[facts.target],
+            subject: note[facts.subject], into: &block)
+    }
+
+    // MARK: Flush
+
+    mutating func flushDownstream(_ id: SlabID, _ loop: inout EventLoop) {
+        downstreams[id].isDirty = false
+        guard !downstreams[id].isBlocked else { return }
+        var written = 0
+        while true {
+            guard fillSocketQueue(id, &loop), downstreams.contains(id) else { return }
+            if downstreams[id].hasTLS ? downstreams[id].outbound.isEmpty : downstreams[id].plaintext.isEmpty {
+                break
+            }
+            switch downstreams[id].send() {
+            case .bytes(let count):
+                written &+= count
+                if written > 4 * Worker.turnBytes {
+                    queue(downstream: id, &loop)
+                    return
+                }
+            case .wouldBlock, .outOfBlocks, .ended:
+                block(id, written: written, &loop)
+                return
+            case .failed:
+                close(id, &loop)
+                return
+            }
+        }
+        flushed(id, &loop)
+    }
+
+    /// Frames and encrypts what is next. `false` when the connection is over or must wait for blocks.
+    private mutating func fillSocketQueue(_ id: SlabID, _ loop: inout EventLoop) -> Bool {
+        if downstreams[id].phase == .http2, downstreams[id].plaintext.byteCount < Worker.sinkBytes {
+            let room = Worker.sinkBytes &- downstreams[id].plaintext.byteCount
+            switch downstreams[id].writeFrames(limit: room, from: blocks) {
+            case .done, .limitReached: break
+            case .outOfBlocks: queue(downstream: id, &loop)
+            case .failed:
+                close(id, &loop)
+                return false
+            }
+            drainEvents(id, &loop)
+            guard downstreams.contains(id) else { return false }
+        }
+        guard downstreams[id].hasTLS else { return true }
+        if !downstreams[id].plaintext.isEmpty {
+            switch downstreams[id].encrypt(limit: Worker.sinkBytes, from: blocks) {
+            case .progress: break
+            case .outOfBlocks: queue(downstream: id, &loop)
+            case .failed:
+                close(id, &loop)
+                return false
+            }
+        } else if downstreams[id].isLeaving, !downstreams[id].hasSaidGoodbye {
+            downstreams[id].hasSaidGoodbye = true
+            downstreams[id].sayGoodbye(from: blocks)
+        }
+        return true
+    }
+
+    /// The kernel takes no more: the poller will tell, and the client has so long to take what we hold.
+    private mutating func block(_ id: SlabID, written: Int, _ loop: inout EventLoop) {
+        downstreams[id].isBlocked = true
+        if written > 0 || downstreams[id].deadline == .max {
+            setDeadline(id, loop.now &+ snapshots[current].http.bodyIdleTimeout, &loop)
+        }
+        guard !downstreams[id].watchesWriting else { return }
+        downstreams[id].watchesWriting = true
+        let token = Token(kind: TokenKind.downstream, id: id)
+        do {
+            try loop.modify(downstreams[id].descriptor.number, token, .readingAndWriting)
+        } catch {
+            close(id, &loop)
+        }
+    }
+
+    /// The kernel has everything: sources that waited go on, and what was to end ends.
+    private mutating func flushed(_ id: SlabID, _ loop: inout EventLoop) {
+        if downstreams[id].closesAfterFlush {
+            close(id, &loop)
+            return
+        }
+        if downstreams[id].lingersAfterFlush {
+            downstreams[id].lingersAfterFlush = false
+            downstreams[id].phase = .lingering
+            downstreams[id].descriptor.shutdownWriting()
+            setDeadline(id, loop.now &+ Worker.lingerNanoseconds, &loop)
+            queue(downstream: id, &loop)
+            return
+        }
+        if downstreams[id].phase == .http2 {
+            http2Flushed(id, &loop)
+            return
+        }
+        let exchange = downstreams[id].exchange
+        guard !exchange.isNone, exchanges[exchange].isResponsePaused else { return }
+        exchanges[exchange].isResponsePaused = false
+        resumeResponse(exchange, &loop)
+    }
+
+    /// The client's side has room again.
+    mutating func resumeResponse(_ id: SlabID, _ loop: inout EventLoop) {
+        let connection = exchanges[id].upstream
+        guard !connection.isNone else { return }
+        pools.setDeadline(connection, loop.now &+ exchanges[id].idleTimeout, &loop)
+        queue(upstream: connection, &loop)
+    }
+}

@@ -1,0 +1,295 @@
+import HTTP
+import HTTP2
+import LinuxIO
+import Memory
+public import Reactor
+import TLS
+import Telemetry
+import Upstreams
+
+// Clients' connections: how they begin and end, and what is said between the threads.
+extension Worker {
+    mutating func accept(_ listener: SlabID, _ loop: inout EventLoop) {
+        guard listeners.contains(listener) else { return }
+        let number = listeners[listener].number
+        let label = listeners[listener].label
+        for _ in 0..<Worker.acceptsPerTurn {
+            switch Sockets.accept(from: number) {
+            case .connection(let descriptor, let peer):
+                if let other = quieterWorker() {
+                    handOver(descriptor, label: label, peer: peer, to: other)
+                } else {
+                    begin(descriptor, label: label, peer: peer, &loop)
+                }
+            case .none: return
+            case .failed(let error):
+                settings.meters.countConnectionRefused()
+                // Without descriptors the listener stays readable: wait a turn rather than spin through it.
+                if error.isOutOfDescriptors { return }
+            }
+        }
+    }
+
+    /// The worker that has so much fewer connections that a fresh one should be its: hashing can put 14 of 16 long
+    /// connections on one worker.
+    private func quieterWorker() -> Int? {
+        let counts = settings.connectionCounts
+        let own = counts.load(settings.index)
+        var least = own
+        var choice = settings.index
+        for index in 0..<counts.count where counts.load(index) < least {
+            least = counts.load(index)
+            choice = index
+        }
+        return own - least > 4 ? choice : nil
+    }
+
+    @inline(never) private mutating func handOver(
+        _ descriptor: consuming Descriptor, label: Int, peer: SocketAddress, to worker: Int
+    ) {
+        // A full mailbox hands the message back, and with it the connection is closed.
+        _ = settings.neighbours.send(.connection(descriptor, label: label, peer: peer), to: worker)
+    }
+
+    mutating func begin(
+        _ descriptor: consuming Descriptor, label: Int, peer: SocketAddress, _ loop: inout EventLoop
+    ) {
+        guard !downstreams.isFull, let listener = snapshots[current].listener(label: label),
+            !blocks.isExhausted
+        else {
+            settings.meters.countConnectionRefused()
+            return
+        }
+        let number = descriptor.number
+        var session: TLSSession?
+        var phase = DownstreamPhase.http1
+        var deadline = loop.now &+ snapshots[current].http.idleTimeout
+        if snapshots[current].listeners[listener].tls != nil {
+            guard handshakesInFlight < snapshots[current].listeners[listener].handshakesInFlight else {
+                settings.meters.countConnectionRefused()
+                return
+            }
+            session = snapshots[current].listeners[listener].tls?.makeSession()
+            guard session != nil else { return }
+            phase = .handshake
+            deadline = loop.now &+ snapshots[current].listeners[listener].handshakeTimeout
+            handshakesInFlight &+= 1
+        } else if snapshots[current].listeners[listener].allowsHTTP2 {
+            phase = .undecided
+        }
+        let id = downstreams.insert(
+            Downstream(descriptor: descriptor, listenerLabel: label, peer: peer, tls: session, phase: phase))
+        do {
+            try loop.add(number, Token(kind: TokenKind.downstream, id: id), .reading)
+        } catch {
+            if phase == .handshake { handshakesInFlight &-= 1 }
+            _ = downstreams.remove(id)
+            return
+        }
+        settings.connectionCounts.add(1, at: settings.index)
+        settings.meters.countConnectionAccepted()
+        setDeadline(id, deadline, &loop)
+        // What the client sent with its last handshake packet may be there already; the poller tells.
+    }
+
+    /// Closes a connection, and gives up what it carried.
+    mutating func close(_ id: SlabID, _ loop: inout EventLoop, reset: Bool = false) {
+        abandonExchanges(of: id, &loop)
+        guard downstreams.contains(id) else { return }
+        if downstreams[id].phase == .handshake { handshakesInFlight &-= 1 }
+        loop.timers.cancel(downstreams[id].timer)
+        loop.remove(downstreams[id].descriptor.number)
+        if reset { downstreams[id].descriptor.resetOnClose() }
+        _ = downstreams.remove(id)
+        settings.connectionCounts.add(-1, at: settings.index)
+        settings.meters.countConnectionClosed()
+    }
+
+    /// Tells every exchange of a connection that its client is gone.
+    private mutating func abandonExchanges(of id: SlabID, _ loop: inout EventLoop) {
+        let exchange = downstreams[id].exchange
+        if !exchange.isNone { perform(exchanges[exchange].machine.handle(.clientLost), exchange, &loop) }
+        guard downstreams.contains(id), let slots = downstreams[id].session?.slotCount else { return }
+        for slot in 0..<slots {
+            guard downstreams.contains(id), let stream = downstreams[id].session?.stream(inSlot: slot) else {
+                continue
+            }
+            if let carried = self.exchange(of: stream, on: id) {
+                perform(exchanges[carried].machine.handle(.clientLost), carried, &loop)
+            }
+        }
+    }
+
+    /// Sets when the current wait of a connection is over. A deadline that moves later only writes the field.
+    mutating func setDeadline(_ id: SlabID, _ deadline: UInt64, _ loop: inout EventLoop) {
+        downstreams[id].deadline = deadline
+        if deadline < downstreams[id].timerFires { armDownstream(id, &loop) }
+    }
+
+    @inline(never) private mutating func armDownstream(_ id: SlabID, _ loop: inout EventLoop) {
+        loop.timers.cancel(downstreams[id].timer)
+        let deadline = downstreams[id].deadline
+        let token = Token(kind: TokenKind.downstream, id: id)
+        downstreams[id].timer = loop.timers.schedule(token, at: deadline) ?? .none
+        downstreams[id].timerFires = downstreams[id].timer.isNone ? .max : deadline
+    }
+
+    mutating func downstreamTimerFired(_ id: SlabID, _ loop: inout EventLoop) {
+        downstreams[id].timer = .none
+        downstreams[id].timerFires = .max
+        guard downstreams[id].deadline <= loop.now else {
+            if downstreams[id].deadline != .max { armDownstream(id, &loop) }
+            return
+        }
+        downstreams[id].deadline = .max
+        switch downstreams[id].phase {
+        case .handshake:
+            settings.meters.countHandshake(isComplete: false)
+            close(id, &loop)
+        case .undecided, .lingering:
+            close(id, &loop)
+        case .http1: http1Overdue(id, &loop)
+        case .http2: http2Overdue(id, &loop)
+        }
+    }
+
+    private mutating func http1Overdue(_ id: SlabID, _ loop: inout EventLoop) {
+        let exchange = downstreams[id].exchange
+        if !exchange.isNone {
+            if downstreams[id].isBlocked {
+                // The client does not take what we hold.
+                close(id, &loop, reset: true)
+            } else {
+                perform(exchanges[exchange].machine.handle(.refused(.requestTimeout)), exchange, &loop)
+            }
+        } else if !downstreams[id].isFlushed {
+            close(id, &loop, reset: true)
+        } else if downstreams[id].inbound.isEmpty {
+            close(id, &loop)
+        } else {
+            refuseHead(.requestTimeout, on: id, &loop)
+        }
+    }
+
+    // MARK: Lists
+
+    mutating func markDirty(downstream id: SlabID) {
+        guard !downstreams[id].isDirty else { return }
+        downstreams[id].isDirty = true
+        // The queue has room for every connection, once; what is closed meanwhile leaves a stale name behind.
+        if dirtyDownstreams.push(id) != nil { downstreams[id].isDirty = false }
+    }
+
+    mutating func markDirty(upstream id: SlabID) {
+        guard !pools.connections[id].isDirty else { return }
+        pools.connections[id].isDirty = true
+        if dirtyUpstreams.push(id) != nil { pools.connections[id].isDirty = false }
+    }
+
+    /// Goes on with a connection in the next turn.
+    mutating func queue(downstream id: SlabID, _ loop: inout EventLoop) {
+        guard !downstreams[id].isQueued else { return }
+        downstreams[id].isQueued = loop.resumeLater(Token(kind: TokenKind.downstream, id: id))
+    }
+
+    mutating func queue(upstream id: SlabID, _ loop: inout EventLoop) {
+        guard !pools.connections[id].isQueued else { return }
+        pools.connections[id].isQueued = loop.resumeLater(Token(kind: TokenKind.upstream, id: id))
+    }
+
+    // MARK: Mail
+
+    /// Takes what the control side and the other workers have sent.
+    @inline(never) public mutating func mail(_ loop: inout EventLoop) {
+        settings.mailbox.wakeUp.clear()
+        while let message = settings.mailbox.receive() {
+            switch consume message {
+            case .snapshot(let snapshot): install(snapshot, &loop)
+            case .listen(let label, let number): listen(label: label, number: number, &loop)
+            case .unlisten(let label): unlisten(label: label, &loop)
+            case .connection(let descriptor, let label, let peer):
+                begin(descriptor, label: label, peer: peer, &loop)
+            case .drain(let deadline): beginDrain(until: deadline, &loop)
+            }
+        }
+    }
+
+    private mutating func listen(label: Int, number: Int32, _ loop: inout EventLoop) {
+        guard !listeners.isFull else { return }
+        let id = listeners.insert(ListenerSocket(number: number, label: label))
+        do {
+            try loop.add(number, Token(kind: TokenKind.listener, id: id), .level)
+        } catch {
+            _ = listeners.remove(id)
+        }
+    }
+
+    private mutating func unlisten(label: Int, _ loop: inout EventLoop) {
+        for index in 0..<listeners.walkCount {
+            guard let id = listeners.name(at: index), label < 0 || listeners[id].label == label else {
+                continue
+            }
+            // What waits in the queue was promised to its clients by the kernel.
+            accept(id, &loop)
+            loop.remove(listeners[id].number)
+            _ = listeners.remove(id)
+        }
+    }
+
+    /// Makes `snapshot` the one that new exchanges begin with.
+    private mutating func install(_ snapshot: consuming Snapshot, _ loop: inout EventLoop) {
+        guard !snapshots.isFull else { return }
+        let generation = snapshot.generation
+        let old = current
+        current = snapshots.insert(snapshot)
+        keepVerifiers(of: old)
+        if snapshots[old].pins == 0 { _ = snapshots.remove(old) }
+        closeUnusedPools(&loop)
+        settings.generations.store(generation, at: settings.index)
+    }
+
+    /// An issuer whose settings and keys have not changed keeps its verifier, and with it what it has verified.
+    private mutating func keepVerifiers(of old: SlabID) {
+        for index in 0..<snapshots[current].issuers.count {
+            for other in 0..<snapshots[old].issuers.count
+            where snapshots[old].issuers[other].fingerprint == snapshots[current].issuers[index].fingerprint {
+                var new = snapshots.remove(current)
+                swap(&new.issuers[index].verifier, &snapshots[old].issuers[other].verifier)
+                current = snapshots.insert(new)
+            }
+        }
+    }
+
+    /// Idle connections to endpoints that the configuration no longer names have no use.
+    private mutating func closeUnusedPools(_ loop: inout EventLoop) {
+        for index in 0..<pools.connections.walkCount {
+            guard let id = pools.connections.name(at: index), pools.connections[id].phase == .idle else {
+                continue
+            }
+            if !snapshots[current].uses(endpoint: pools.connections[id].endpoint) {
+                _ = pools.close(id, &loop)
+            }
+        }
+    }
+
+    // MARK: Drain
+
+    private mutating func beginDrain(until deadline: UInt64, _ loop: inout EventLoop) {
+        guard !isDraining else { return }
+        unlisten(label: -1, &loop)
+        isDraining = true
+        drainDeadline = deadline
+        _ = loop.timers.schedule(Token(kind: TokenKind.drain, id: .none), at: deadline)
+        for index in 0..<downstreams.walkCount {
+            guard let id = downstreams.name(at: index) else { continue }
+            if downstreams[id].phase == .http2 { beginGoAway(id, &loop) }
+        }
+    }
+
+    mutating func endDrain(_ loop: inout EventLoop) {
+        for index in 0..<downstreams.walkCount {
+            if let id = downstreams.name(at: index) { close(id, &loop) }
+        }
+        loop.stop()
+    }
+}

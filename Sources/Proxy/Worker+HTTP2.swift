@@ -1,0 +1,337 @@
+import HTTP
+import HTTP1
+import HTTP2
+import JWT
+import LinuxIO
+import Memory
+import Reactor
+import Telemetry
+
+// Streams of HTTP/2: each carries an exchange, and the rest of the proxy does not know.
+extension Worker {
+    mutating func beginHTTP2(_ id: SlabID, _ loop: inout EventLoop) {
+        makeHTTP2(id)
+        if isDraining { beginGoAway(id, &loop) }
+    }
+
+    mutating func makeHTTP2(_ id: SlabID) {
+        let http = snapshots[current].http
+        var settings = HTTP2Settings(head: http.limits)
+        settings.maxConcurrentStreams = http.streams
+        let perSecond = UInt64(http.resetsPerWindow) &* 1_000_000_000 / max(http.resetWindow, 1)
+        settings.resetsPerSecond = max(Int(perSecond), 1)
+        settings.outboundBytes = Worker.sinkBytes
+        downstreams[id].session = HTTP2Session(settings: settings, workspace: http2Workspace)
+        downstreams[id].phase = .http2
+        markDirty(downstream: id)
+    }
+
+    /// Gives what has come to the session, and handles what that tells.
+    mutating func processHTTP2(_ id: SlabID, _ loop: inout EventLoop) {
+        if !downstreams[id].inbound.isEmpty {
+            if case .failed = downstreams[id].readFrames(now: loop.now, from: blocks) {
+                close(id, &loop)
+                return
+            }
+            markDirty(downstream: id)
+        }
+        drainEvents(id, &loop)
+    }
+
+    /// Handles all that the session has to tell. Nothing here writes frames: that is the flush's alone.
+    mutating func drainEvents(_ id: SlabID, _ loop: inout EventLoop) {
+        while downstreams.contains(id), let event = downstreams[id].session?.nextEvent() {
+            switch event {
+            case .none:
+                return
+            case .request(let stream, _):
+                beginStream(id, stream, &loop)
+            case .data(let stream, _), .trailers(let stream):
+                if let exchange = exchange(of: stream, on: id) { pumpRequest(exchange, &loop) }
+            case .starved(let stream):
+                if let exchange = exchange(of: stream, on: id) {
+                    perform(exchanges[exchange].machine.handle(.refused(.overloaded)), exchange, &loop)
+                }
+            case .drained(let stream):
+                if let exchange = exchange(of: stream, on: id), exchanges[exchange].isResponsePaused {
+                    exchanges[exchange].isResponsePaused = false
+                    resumeResponse(exchange, &loop)
+                }
+            case .reset(let stream, _):
+                if let exchange = exchange(of: stream, on: id) {
+                    perform(exchanges[exchange].machine.handle(.clientLost), exchange, &loop)
+                }
+            case .closed(let stream):
+                if let exchange = exchange(of: stream, on: id) {
+                    perform(exchanges[exchange].machine.handle(.clientLost), exchange, &loop)
+                }
+                guard downstreams.contains(id) else { return }
+                downstreams[id].session?.release(stream)
+            case .goAway:
+                continue
+            }
+        }
+    }
+
+    private mutating func beginStream(_ id: SlabID, _ stream: StreamID, _ loop: inout EventLoop) {
+        requestHead.reset()
+        let error = apart(&requestHead, downstreams) { $1[id].readHead(of: stream, into: &$0) }
+        // The head is copied out of the session, so that both can be worked on.
+        guard var head = largeBlocks.take(),
+            let exchange = open(on: id, stream: stream, framing: requestHead.framing, &loop)
+        else {
+            downstreams[id].session?.resetStream(stream, errorCode: HTTP2ErrorCode.refusedStream)
+            markDirty(downstream: id)
+            return
+        }
+        downstreams[id].copyHead(of: stream, into: &head)
+        downstreams[id].session?.releaseHead(stream)
+        setDeadline(id, .max, &loop)
+        if let error {
+            makeRequestID(exchange, loop)
+            if !requestHead.path.isEmpty {
+                exchanges[exchange].facts.path = exchanges[exchange].keep(
+                    head.bytes[requestHead.path], limit: 512)
+            }
+            perform(exchanges[exchange].machine.handle(.refused(Refusal(error))), exchange, &loop)
+            return
+        }
+        let refusal = admit(exchange, head.bytes, &loop)
+        if refusal == nil, !exchanges[exchange].requestBody.isEnded {
+            setExchangeDeadline(exchange, loop.now &+ snapshots[current].http.bodyIdleTimeout, &loop)
+        }
+        if refusal == nil, exchanges[exchange].owesContinue {
+            exchanges[exchange].owesContinue = false
+            downstreams[id].session?.beginResponse(status: 100)
+            trailerFields.removeAll()
+            downstreams[id].session?.submitInterim(stream, fields: trailerFields, bytes: RawSpan())
+            markDirty(downstream: id)
+        }
+        proceed(exchange, refusal, &loop)
+    }
+
+    /// Whether an HTTP/2 request has a body end that was not handed on yet.
+    func hasStreamEnd(_ id: SlabID) -> Bool {
+        exchanges[id].stream != nil && !exchanges[id].machine.hasRequestEnded
+    }
+
+    /// Moves the body of an HTTP/2 request on.
+    mutating func pumpStreamRequest(_ id: SlabID, _ loop: inout EventLoop) {
+        let downstream = exchanges[id].downstream
+        guard let stream = exchanges[id].stream, !exchanges[id].machine.hasRequestEnded else { return }
+        while true {
+            let room = requestRoom(id)
+            let waiting = downstreams[downstream].session?.bodyCount(stream) ?? 0
+            if waiting > 0, room <= 0 {
+                exchanges[id].isRequestPaused = true
+                exchanges[id].deadline = .max
+                return
+            }
+            var piece = ByteQueue()
+            let taken = downstreams[downstream].takeBody(
+                of: stream, into: &piece, limit: min(room, waiting), blocks)
+            exchanges[id].owedCredit &+= taken
+            let isLast =
+                taken == waiting && downstreams[downstream].session?.hasRequestEnded(stream) == true
+            if isLast { collectTrailers(id, stream) }
+            let step: BodyReader.Step = isLast ? .ended : .needsMore
+            exchanges[id].requestBody.took(taken, isLast: isLast)
+            guard takePiece(id, &piece, step, &loop) else { return }
+            returnCredit(id)
+            if isLast || taken == 0 { break }
+        }
+        if exchanges[id].machine.hasRequestEnded {
+            exchanges[id].deadline = .max
+        } else {
+            setExchangeDeadline(id, loop.now &+ snapshots[current].http.bodyIdleTimeout, &loop)
+        }
+    }
+
+    /// The stream's credit goes back as bytes find room on the service's side: a service that stalls stalls its stream.
+    private mutating func returnCredit(_ id: SlabID) {
+        guard let stream = exchanges[id].stream, exchanges[id].owedCredit > 0 else { return }
+        let downstream = exchanges[id].downstream
+        let credit = exchanges[id].owedCredit
+        downstreams[downstream].session?.returnCredit(stream, credit)
+        exchanges[id].owedCredit = 0
+        markDirty(downstream: downstream)
+    }
+
+    /// Trailers of an HTTP/2 request, into the form of HTTP/1.
+    private mutating func collectTrailers(_ id: SlabID, _ stream: StreamID) {
+        let downstream = exchanges[id].downstream
+        guard exchanges[id].sendsChunked, var bytes = blocks.take() else { return }
+        let isCopied = apart(&trailerFields, downstreams) {
+            $1[downstream].copyTrailers(of: stream, into: &bytes, fields: &$0)
+        }
+        guard isCopied,
+            trailerFields.count > 0, var writer = HeadWriter(from: blocks)
+        else { return }
+        writer.fields(trailerFields, of: bytes.bytes, isText: false)
+        _ = writer.finish(into: &exchanges[id].requestTrailers)
+    }
+
+    // MARK: Answers
+
+    /// Sends the head that `responseHead` describes, with ranges into `bytes`.
+    mutating func forwardStreamHead(_ id: SlabID, _ bytes: RawSpan) -> Bool {
+        let downstream = exchanges[id].downstream
+        guard let stream = exchanges[id].stream else { return false }
+        let endsStream = exchanges[id].responseBody.isEnded
+        exchanges[id].responseFraming = endsStream ? .none : .frames
+        downstreams[downstream].session?.beginResponse(status: responseHead.status)
+        addStreamFields(id)
+        downstreams[downstream].session?.submitResponse(
+            stream, fields: responseHead.fields, bytes: bytes, endsStream: endsStream)
+        markDirty(downstream: downstream)
+        return true
+    }
+
+    private mutating func addStreamFields(_ id: SlabID) {
+        let downstream = exchanges[id].downstream
+        if exchanges[id].echoesRequestID {
+            // Never the same twice: in the peer's table it would only push out what repeats.
+            apart(&downstreams, exchanges) {
+                $0[downstream].session?.addField(
+                    "x-request-id", $1[id].note.bytes[$1[id].facts.requestID], isIndexed: false)
+            }
+        }
+        if appendLimitValues(id) {
+            let split = limitSplit
+            apart(&downstreams, pathBlock) {
+                $0[downstream].session?.addField("ratelimit-policy", $1.bytes.extracting(0..<split))
+                $0[downstream].session?.addField(
+                    "ratelimit", $1.bytes.extracting(split..<$1.byteCount), isIndexed: false)
+            }
+        }
+    }
+
+    mutating func forwardStreamInterim(_ id: SlabID, _ bytes: RawSpan) {
+        guard let stream = exchanges[id].stream else { return }
+        let downstream = exchanges[id].downstream
+        downstreams[downstream].session?.beginResponse(status: responseHead.status)
+        downstreams[downstream].session?.submitInterim(stream, fields: responseHead.fields, bytes: bytes)
+        markDirty(downstream: downstream)
+    }
+
+    mutating func endStreamResponse(_ id: SlabID) {
+        let downstream = exchanges[id].downstream
+        guard let stream = exchanges[id].stream, exchanges[id].responseFraming == .frames else { return }
+        markDirty(downstream: downstream)
+        var trailers = ByteQueue()
+        swap(&trailers, &exchanges[id].responseTrailers)
+        guard !trailers.isEmpty, trailers.makeContiguous(in: largeBlocks),
+            Trailers.parse(trailers.firstBytes, into: &trailerFields)
+        else {
+            downstreams[downstream].session?.endBody(stream)
+            return
+        }
+        downstreams[downstream].session?.beginTrailers()
+        downstreams[downstream].session?.submitTrailers(
+            stream, fields: trailerFields, bytes: trailers.firstBytes)
+    }
+
+    /// Our own answer on a stream; its body is in the scratch block.
+    mutating func refuseStream(_ id: SlabID, _ reason: Refusal) {
+        let downstream = exchanges[id].downstream
+        guard let stream = exchanges[id].stream, downstreams[downstream].session?.contains(stream) == true
+        else { return }
+        let hasBody = exchanges[id].method != .head
+        var length = NumberText(lineBlock.byteCount)
+        downstreams[downstream].session?.beginResponse(status: reason.status)
+        downstreams[downstream].session?.addField("content-type", "application/problem+json")
+        length.withBytes { downstreams[downstream].session?.addField("content-length", $0) }
+        downstreams[downstream].session?.addField("cache-control", "no-store")
+        if reason.status == 401 { addChallenge(id) }
+        if let seconds = retryAfter(id, reason) {
+            var text = NumberText(seconds)
+            text.withBytes { downstreams[downstream].session?.addField("retry-after", $0) }
+        }
+        addStreamFields(id)
+        trailerFields.removeAll()
+        downstreams[downstream].session?.submitResponse(
+            stream, fields: trailerFields, bytes: RawSpan(), endsStream: !hasBody)
+        if hasBody {
+            Worker.append(lineBlock, to: &downstreams, downstream, stream, from: blocks)
+            downstreams[downstream].session?.endBody(stream)
+        }
+        markDirty(downstream: downstream)
+    }
+
+    private static func append(
+        _ body: borrowing Block, to downstreams: inout Slab<Downstream>, _ id: SlabID, _ stream: StreamID,
+        from pool: borrowing BlockPool
+    ) {
+        downstreams[id].session?.appendBody(stream, body.bytes, pool: pool)
+    }
+
+    private mutating func addChallenge(_ id: SlabID) {
+        pathBlock.removeAll()
+        pathBlock.append("Bearer")
+        if let detail = exchanges[id].tokenRefusal {
+            pathBlock.append(" error=\"")
+            pathBlock.append(detail.errorCode)
+            pathBlock.append("\", error_description=\"")
+            pathBlock.append(detail.errorDescription)
+            pathBlock.append("\"")
+        } else if exchanges[id].facts.reason == .tokenInvalid {
+            pathBlock.append(" error=\"invalid_request\"")
+        }
+        let downstream = exchanges[id].downstream
+        apart(&downstreams, pathBlock) { $0[downstream].session?.addField("www-authenticate", $1.bytes) }
+    }
+
+    // MARK: Connections
+
+    /// All frames are with the kernel: bodies that waited go on, and a connection that is done ends.
+    mutating func http2Flushed(_ id: SlabID, _ loop: inout EventLoop) {
+        drainEvents(id, &loop)
+        guard downstreams.contains(id) else { return }
+        if downstreams[id].session?.isFinished == true {
+            close(id, &loop)
+            return
+        }
+        if downstreams[id].session?.wantsWrite == true, downstreams[id].session?.activeStreams ?? 0 > 0 {
+            // Data that waits for the peer's window shows as a wish to write too: only a full sink is gone on with.
+            if downstreams[id].plaintext.byteCount >= Worker.sinkBytes { queue(downstream: id, &loop) }
+        }
+        if downstreams[id].session?.activeStreams == 0,
+            downstreams[id].deadline == .max || !downstreams[id].isBlocked
+        {
+            setDeadline(id, loop.now &+ snapshots[current].http.idleTimeout, &loop)
+        }
+    }
+
+    mutating func http2Overdue(_ id: SlabID, _ loop: inout EventLoop) {
+        if downstreams[id].isBlocked {
+            close(id, &loop, reset: true)
+            return
+        }
+        if downstreams[id].hasSentGoAway {
+            if downstreams[id].session?.activeStreams == 0 {
+                close(id, &loop)
+            } else {
+                // The notice was sent a while ago: whoever saw it sends nothing new any more.
+                downstreams[id].session?.goAway()
+                markDirty(downstream: id)
+            }
+            return
+        }
+        guard downstreams[id].session?.activeStreams == 0 else { return }
+        // Idle for too long: say so, and leave.
+        downstreams[id].session?.goAway()
+        downstreams[id].hasSentGoAway = true
+        downstreams[id].closesAfterFlush = true
+        markDirty(downstream: id)
+    }
+
+    /// The first step of two (RFC 9113 §6.8): no more streams please; the second, with the last id, follows when what the
+    /// client sent before it knew has had time to arrive.
+    mutating func beginGoAway(_ id: SlabID, _ loop: inout EventLoop) {
+        guard !downstreams[id].hasSentGoAway else { return }
+        downstreams[id].hasSentGoAway = true
+        downstreams[id].session?.shutdownNotice()
+        setDeadline(id, loop.now &+ 500_000_000, &loop)
+        markDirty(downstream: id)
+    }
+}

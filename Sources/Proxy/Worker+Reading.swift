@@ -1,0 +1,266 @@
+import HTTP
+import HTTP1
+import HTTP2
+import LinuxIO
+import Memory
+import Reactor
+import TLS
+import Telemetry
+
+// From the socket to a request: reads, decrypts, and finds heads.
+extension Worker {
+    /// Goes on with a connection as far as its bytes, its sinks and its share of the turn allow.
+    mutating func drive(_ id: SlabID, _ loop: inout EventLoop) {
+        while downstreams.contains(id) {
+            switch downstreams[id].phase {
+            case .handshake: handshake(id, &loop)
+            case .undecided: decideProtocol(id)
+            case .http1: processHTTP1(id, &loop)
+            case .http2: processHTTP2(id, &loop)
+            case .lingering: discardLingering(id)
+            }
+            guard downstreams.contains(id), wantsInput(id) else { return }
+            if decrypted(id, &loop) { continue }
+            guard downstreams.contains(id), readOnce(id, &loop) else { return }
+        }
+    }
+
+    /// Whether more bytes from the client could be used now.
+    private func wantsInput(_ id: SlabID) -> Bool {
+        switch downstreams[id].phase {
+        case .handshake, .undecided: return true
+        case .lingering: return !downstreams[id].hasEnded
+        case .http2:
+            // A client that takes no answers gets no more requests in.
+            return downstreams[id].queuedBytes < 4 * Worker.sinkBytes && !downstreams[id].closesAfterFlush
+        case .http1:
+            if downstreams[id].closesAfterFlush || downstreams[id].lingersAfterFlush { return false }
+            let exchange = downstreams[id].exchange
+            if exchange.isNone { return true }
+            if !exchanges[exchange].requestBody.isEnded { return !exchanges[exchange].isRequestPaused }
+            // The request is whole. Read on only to learn whether the client is still there.
+            return downstreams[id].isEnding && downstreams[id].inbound.byteCount < Worker.sinkBytes
+        }
+    }
+
+    /// Decrypts what is at hand. `true` when there is something new to look at.
+    private mutating func decrypted(_ id: SlabID, _ loop: inout EventLoop) -> Bool {
+        guard downstreams[id].hasTLS, downstreams[id].phase != .handshake else { return false }
+        guard !downstreams[id].ciphertext.isEmpty || downstreams[id].tls?.hasPendingPlaintext == true else {
+            return false
+        }
+        guard downstreams[id].turnBytes < Worker.turnBytes else {
+            queue(downstream: id, &loop)
+            return false
+        }
+        let step = downstreams[id].decrypt(limit: Worker.turnBytes, from: blocks)
+        // A key update or an alert may have to be answered.
+        if !downstreams[id].outbound.isEmpty { markDirty(downstream: id) }
+        switch step {
+        case .progress(let count): return count > 0
+        case .closed:
+            downstreams[id].hasEnded = true
+            downstreams[id].mayHaveMore = false
+            clientEnded(id, &loop)
+            return false
+        case .outOfBlocks:
+            queue(downstream: id, &loop)
+            return false
+        case .failed:
+            close(id, &loop)
+            return false
+        }
+    }
+
+    /// One read of the socket. `true` when it brought something.
+    private mutating func readOnce(_ id: SlabID, _ loop: inout EventLoop) -> Bool {
+        guard downstreams[id].mayHaveMore else { return false }
+        guard downstreams[id].turnBytes < Worker.turnBytes else {
+            queue(downstream: id, &loop)
+            return false
+        }
+        let exchange = downstreams[id].exchange
+        let isBody = !exchange.isNone && (exchanges[exchange].requestBody.remainingLength ?? 0) > 16384
+        switch downstreams[id].receive(isBody: isBody, from: blocks) {
+        case .bytes(let count):
+            downstreams[id].turnBytes &+= count
+            let room =
+                downstreams[id].hasTLS
+                ? downstreams[id].ciphertext.tailRoom : downstreams[id].inbound.tailRoom
+            // Edge-triggered: a short read has emptied the socket, unless the end of the stream stands behind it.
+            if room > 0, !downstreams[id].isEnding { downstreams[id].mayHaveMore = false }
+            return true
+        case .wouldBlock:
+            downstreams[id].mayHaveMore = false
+            return false
+        case .ended:
+            downstreams[id].mayHaveMore = false
+            downstreams[id].hasEnded = true
+            clientEnded(id, &loop)
+            return false
+        case .outOfBlocks:
+            queue(downstream: id, &loop)
+            return false
+        case .failed:
+            close(id, &loop)
+            return false
+        }
+    }
+
+    /// The client sends no more. What it asked for whole is still answered only if nothing is under way: like nginx,
+    /// we take the end of its stream during an exchange for its going away.
+    private mutating func clientEnded(_ id: SlabID, _ loop: inout EventLoop) {
+        switch downstreams[id].phase {
+        case .handshake:
+            settings.meters.countHandshake(isComplete: false)
+            close(id, &loop)
+        case .http1 where !downstreams[id].isFlushed && downstreams[id].exchange.isNone:
+            // The last answer is still on its way.
+            downstreams[id].closesAfterFlush = true
+        case .undecided, .http1, .http2, .lingering:
+            close(id, &loop)
+        }
+    }
+
+    private mutating func handshake(_ id: SlabID, _ loop: inout EventLoop) {
+        let step = downstreams[id].handshake(from: blocks)
+        if !downstreams[id].outbound.isEmpty { markDirty(downstream: id) }
+        switch step {
+        case .wantsRead: return
+        case .outOfBlocks: queue(downstream: id, &loop)
+        case .failed:
+            settings.meters.countHandshake(isComplete: false)
+            handshakesInFlight &-= 1
+            // The alert is sent, then all is over; `lingering` reads nothing more into it.
+            downstreams[id].phase = .lingering
+            downstreams[id].closesAfterFlush = true
+            downstreams[id].mayHaveMore = false
+            markDirty(downstream: id)
+        case .done:
+            settings.meters.countHandshake(isComplete: true)
+            handshakesInFlight &-= 1
+            // A handshake step takes as long as fifty requests.
+            loop.readClocks()
+            setDeadline(id, loop.now &+ snapshots[current].http.idleTimeout, &loop)
+            downstreams[id].tlsVersion = downstreams[id].tls?.version == .tls12 ? .tls12 : .tls13
+            if downstreams[id].tls?.applicationProtocol == .h2 {
+                beginHTTP2(id, &loop)
+            } else {
+                downstreams[id].phase = .http1
+            }
+        }
+    }
+
+    /// HTTP/2 with prior knowledge begins with a preface that no request of HTTP/1.1 begins with (RFC 9113 §3.4).
+    private mutating func decideProtocol(_ id: SlabID) {
+        let preface = HTTP2Session.preface.utf8Span
+        var inbound = ByteQueue()
+        swap(&inbound, &downstreams[id].inbound)
+        let count = min(inbound.firstBytes.byteCount, preface.byteCount)
+        let isSame = inbound.firstBytes.extracting(0..<count).equals(preface.extracting(0..<count))
+        swap(&inbound, &downstreams[id].inbound)
+        if !isSame {
+            downstreams[id].phase = .http1
+        } else if count == preface.byteCount {
+            makeHTTP2(id)
+        } else if count < preface.byteCount, count >= 4 {
+            // Four bytes of it are enough to know: no method is "PRI ".
+            makeHTTP2(id)
+        }
+    }
+
+    private mutating func discardLingering(_ id: SlabID) {
+        let count = downstreams[id].inbound.byteCount
+        downstreams[id].inbound.removeAll()
+        downstreams[id].lingeredBytes &+= count
+        if downstreams[id].lingeredBytes > Worker.lingerBytes {
+            downstreams[id].hasEnded = true
+            downstreams[id].closesAfterFlush = true
+            markDirty(downstream: id)
+        }
+    }
+
+    // MARK: HTTP/1
+
+    private mutating func processHTTP1(_ id: SlabID, _ loop: inout EventLoop) {
+        while downstreams.contains(id), downstreams[id].phase == .http1 {
+            let exchange = downstreams[id].exchange
+            if !exchange.isNone {
+                pumpRequest(exchange, &loop)
+                return
+            }
+            if downstreams[id].closesAfterFlush || downstreams[id].lingersAfterFlush { return }
+            guard !downstreams[id].inbound.isEmpty else { return }
+            guard readHead(id, &loop) else { return }
+        }
+    }
+
+    /// Looks for a head in what has come. `true` when an exchange has begun.
+    private mutating func readHead(_ id: SlabID, _ loop: inout EventLoop) -> Bool {
+        var inbound = ByteQueue()
+        swap(&inbound, &downstreams[id].inbound)
+        if !inbound.isContiguous, !inbound.makeContiguous(in: largeBlocks) {
+            // More than a large block holds is over every limit of a head.
+            swap(&inbound, &downstreams[id].inbound)
+            refuseHead(.headTooLarge, on: id, &loop)
+            return false
+        }
+        var scanned = downstreams[id].scannedBytes
+        requestHead.reset()
+        let step = RequestParser.parse(
+            inbound.firstBytes, limits: snapshots[current].http.limits, scanned: &scanned, into: &requestHead)
+        switch step {
+        case .incomplete:
+            if downstreams[id].scannedBytes == 0 {
+                // The clock of a head runs from its first byte, however it drips.
+                setDeadline(id, loop.now &+ snapshots[current].http.headTimeout, &loop)
+            }
+            downstreams[id].scannedBytes = max(scanned, 1)
+            swap(&inbound, &downstreams[id].inbound)
+            return false
+        case .refused(let error):
+            downstreams[id].scannedBytes = 0
+            let exchange = open(on: id, stream: nil, framing: .none, &loop)
+            if let exchange {
+                downstreams[id].exchange = exchange
+                downstreams[id].closesAfterAnswer = true
+                noteRefusedHead(exchange, inbound.firstBytes, &loop)
+                perform(exchanges[exchange].machine.handle(.refused(Refusal(error))), exchange, &loop)
+            } else {
+                close(id, &loop)
+            }
+            return false
+        case .complete(let count):
+            downstreams[id].scannedBytes = 0
+            guard let exchange = open(on: id, stream: nil, framing: requestHead.framing, &loop) else {
+                close(id, &loop)
+                return false
+            }
+            downstreams[id].exchange = exchange
+            downstreams[id].exchangeCount &+= 1
+            downstreams[id].closesAfterAnswer = !requestHead.isPersistent || isDraining
+            if exchanges[exchange].requestBody.isEnded {
+                setDeadline(id, .max, &loop)
+            } else {
+                setDeadline(id, loop.now &+ snapshots[current].http.bodyIdleTimeout, &loop)
+            }
+            let refusal = admit(exchange, inbound.firstBytes, &loop)
+            // The head is used up: what follows it is the body, and belongs to the connection again.
+            inbound.consume(count)
+            swap(&inbound, &downstreams[id].inbound)
+            proceed(exchange, refusal, &loop)
+            return true
+        }
+    }
+
+    /// Refuses what never became a head; the bytes that came of it are in `inbound`.
+    mutating func refuseHead(_ reason: Refusal, on id: SlabID, _ loop: inout EventLoop) {
+        guard let exchange = open(on: id, stream: nil, framing: .none, &loop) else {
+            close(id, &loop)
+            return
+        }
+        downstreams[id].exchange = exchange
+        downstreams[id].closesAfterAnswer = true
+        perform(exchanges[exchange].machine.handle(.refused(reason)), exchange, &loop)
+    }
+}

@@ -1,0 +1,471 @@
+import HTTP
+import HTTP1
+import HTTP2
+import JWT
+import LinuxIO
+import Memory
+import Reactor
+import Telemetry
+import Upstreams
+
+// The request's way to the service: its head as the service gets it, the connection, the body.
+extension Worker {
+    /// Writes the head into the exchange's request queue. `nil` when that worked.
+    mutating func writeRequest(
+        _ id: SlabID, _ route: Int, _ bytes: RawSpan, usesPathBlock: Bool, peer: SocketAddress,
+        isTrusted: Bool,
+        entry: TokenEntryID?
+    ) -> Refusal? {
+        guard HopByHop.drop(in: &requestHead.fields, bytes: bytes) else { return .badRequest }
+        dropVouched(bytes, isTrusted: isTrusted, route: route)
+        // 4 KiB are for what we add; a block of the usual size does for nearly every head.
+        let isLarge = bytes.byteCount > blocks.blockCapacity &- 4096
+        guard var writer = isLarge ? HeadWriter(from: largeBlocks) : HeadWriter(from: blocks) else {
+            return .overloaded
+        }
+
+        let stripped = snapshots[current].routes[route].strippedBytes
+        if usesPathBlock {
+            writeLine(&writer, path: pathBlock.bytes, stripped: stripped, bytes)
+        } else {
+            writeLine(&writer, path: bytes[requestHead.path], stripped: stripped, bytes)
+        }
+        writer.text("Host: ")
+        let hostStart = writer.byteCount
+        let service = snapshots[current].routes[route].service
+        let snapshot = current
+        let choice = apart(&pools, snapshots) { $0.pick($1[snapshot].services[service], avoiding: -1) }
+        exchanges[id].endpointChoice = choice
+        if snapshots[current].routes[route].preservesHost, !requestHead.authority.isEmpty {
+            writer.bytes(bytes[requestHead.authority])
+        } else {
+            writer.bytes(snapshots[current].services[service].endpoints[choice].authority.span)
+            exchanges[id].hostValue = ByteRange(start: hostStart, end: writer.byteCount)
+        }
+        writer.text("\r\n")
+        writer.fields(requestHead.fields, of: bytes, isText: exchanges[id].stream == nil)
+        writeForwarding(&writer, id, bytes, peer: peer, isTrusted: isTrusted)
+        writer.bytes(snapshots[current].requestIDField.span)
+        writer.field(": ", exchanges[id].note.bytes[exchanges[id].facts.requestID])
+        if let entry { writeClaims(&writer, issuer: snapshots[current].routes[route].issuer, entry) }
+        switch requestHead.framing {
+        case .chunked, .stream:
+            exchanges[id].sendsChunked = true
+            writer.text("Transfer-Encoding: chunked\r\n")
+        case .none, .length, .close: break
+        }
+        writer.end()
+        exchanges[id].owesContinue = requestHead.expectsContinue && !exchanges[id].requestBody.isEnded
+        return writer.finish(into: &exchanges[id].request) ? nil : .headTooLarge
+    }
+
+    private func writeLine(_ writer: inout HeadWriter, path: RawSpan, stripped: Int, _ bytes: RawSpan) {
+        let query = bytes[requestHead.query]
+        let method = bytes[requestHead.methodBytes]
+        if stripped == 0 || stripped > path.byteCount {
+            writer.requestLine(method: method, path: path, query: query, hasQuery: requestHead.hasQuery)
+            return
+        }
+        // The prefix goes; what is left begins with a slash, or is one.
+        let rest = path.extracting(stripped..<path.byteCount)
+        if rest.byteCount > 0, rest[0] == UInt8(ascii: "/") {
+            writer.requestLine(method: method, path: rest, query: query, hasQuery: requestHead.hasQuery)
+        } else {
+            let slash: StaticString = "/"
+            writer.requestLine(
+                method: method, path: slash.utf8Span, query: query, hasQuery: requestHead.hasQuery)
+        }
+    }
+
+    /// Drops what only we may say, and what we say anew.
+    private mutating func dropVouched(_ bytes: RawSpan, isTrusted: Bool, route: Int) {
+        let issuer = snapshots[current].routes[route].issuer
+        let dropsToken = issuer >= 0 && !snapshots[current].issuers[issuer].passesToken
+        for index in 0..<requestHead.fields.count where !requestHead.fields[index].isDropped {
+            switch requestHead.fields[index].known {
+            case .host, .expect, .xForwardedFor, .xForwardedHost, .xForwardedProto, .forwarded:
+                requestHead.fields.drop(index)
+            case .authorization:
+                if dropsToken { requestHead.fields.drop(index) }
+            case .other:
+                let name = bytes[requestHead.fields[index].name]
+                for vouched in 0..<snapshots[current].vouchedFields.count
+                where FieldNames.equalsIgnoringCaseAndUnderscore(
+                    name, known: snapshots[current].vouchedFields[vouched].span)
+                {
+                    requestHead.fields.drop(index)
+                    break
+                }
+            default: break
+            }
+        }
+    }
+
+    /// `X-Forwarded-*` and `Forwarded` (RFC 7239). From a trusted proxy the lists go on with its address behind them;
+    /// from anybody else they begin anew.
+    private mutating func writeForwarding(
+        _ writer: inout HeadWriter, _ id: SlabID, _ bytes: RawSpan, peer: SocketAddress, isTrusted: Bool
+    ) {
+        lineBlock.removeAll()
+        peer.appendText(to: &lineBlock)
+        let isEncrypted = downstreams[exchanges[id].downstream].hasTLS
+        writer.text("X-Forwarded-For: ")
+        if isTrusted { writeList(&writer, .xForwardedFor, bytes) }
+        writer.bytes(lineBlock.bytes)
+        writer.text("\r\nX-Forwarded-Proto: ")
+        if isTrusted, let proto = lastLine(.xForwardedProto) {
+            writer.bytes(bytes[proto])
+        } else {
+            writer.text(isEncrypted ? "https" : "http")
+        }
+        writer.text("\r\nX-Forwarded-Host: ")
+        if isTrusted, let host = lastLine(.xForwardedHost) {
+            writer.bytes(bytes[host])
+        } else {
+            writer.bytes(bytes[requestHead.authority])
+        }
+        writer.text("\r\nForwarded: ")
+        if isTrusted { writeList(&writer, .forwarded, bytes) }
+        // An IPv6 address has colons, which want quotes and brackets (RFC 7239 §6).
+        writer.text(peer.isV6 ? "for=\"[" : "for=")
+        writer.bytes(lineBlock.bytes)
+        writer.text(peer.isV6 ? "]\"" : "")
+        writer.text(isEncrypted ? ";proto=https" : ";proto=http")
+        if !requestHead.authority.isEmpty {
+            writer.text(";host=\"")
+            writer.bytes(bytes[requestHead.authority])
+            writer.text("\"")
+        }
+        writer.text("\r\n")
+    }
+
+    /// The values of all lines of that name, joined, with a comma behind.
+    private func writeList(_ writer: inout HeadWriter, _ known: KnownField, _ bytes: RawSpan) {
+        for index in 0..<requestHead.fields.count
+        where requestHead.fields[index].known == known && !requestHead.fields[index].value.isEmpty {
+            writer.bytes(bytes[requestHead.fields[index].value])
+            writer.text(", ")
+        }
+    }
+
+    private func lastLine(_ known: KnownField) -> ByteRange? {
+        var found: ByteRange?
+        for index in 0..<requestHead.fields.count where requestHead.fields[index].known == known {
+            found = requestHead.fields[index].value
+        }
+        return found
+    }
+
+    private func writeClaims(_ writer: inout HeadWriter, issuer: Int, _ entry: TokenEntryID) {
+        for index in 0..<snapshots[current].issuers[issuer].forwardNames.count {
+            snapshots[current].issuers[issuer].writeClaim(index, of: entry, to: &writer)
+        }
+    }
+
+    // MARK: The connection
+
+    /// Goes on after the decision: refuses, or asks for a connection.
+    mutating func proceed(_ id: SlabID, _ refusal: Refusal?, _ loop: inout EventLoop) {
+        if let refusal {
+            perform(exchanges[id].machine.handle(.refused(refusal)), id, &loop)
+            return
+        }
+        exchanges[id].facts.leaseBegan = loop.now
+        lease(id, &loop)
+    }
+
+    mutating func lease(_ id: SlabID, _ loop: inout EventLoop) {
+        let snapshot = exchanges[id].snapshot
+        let service = snapshots[snapshot].routes[exchanges[id].route].service
+        let choice = exchanges[id].endpointChoice
+        let isFreshOnly = exchanges[id].wantsFreshConnection
+        let answer = apart(&pools, snapshots) {
+            $0.lease(
+                $1[snapshot].services[service], choice: choice, holder: id, isFreshOnly: isFreshOnly, &loop)
+        }
+        switch answer {
+        case .leased(let connection):
+            exchanges[id].upstream = connection
+            exchanges[id].facts.endpoint = pools.connections[connection].endpoint
+            exchanges[id].facts.connected = loop.now
+            perform(exchanges[id].machine.handle(.connected), id, &loop)
+        case .connecting(let connection):
+            exchanges[id].upstream = connection
+            exchanges[id].facts.endpoint = pools.connections[connection].endpoint
+            let timeout = snapshots[snapshot].routes[exchanges[id].route].connectTimeout
+            pools.setDeadline(connection, loop.now &+ timeout, &loop)
+        case .waiting(let waiter):
+            exchanges[id].waiter = waiter
+            let timeout = snapshots[snapshot].routes[exchanges[id].route].connectTimeout
+            setExchangeDeadline(id, loop.now &+ timeout, &loop)
+        case .overloaded:
+            perform(exchanges[id].machine.handle(.connectFailed(.upstreamOverloaded)), id, &loop)
+        case .failed:
+            exchanges[id].failedEndpoint = snapshots[snapshot].services[service].endpoints[choice].index
+            perform(exchanges[id].machine.handle(.connectFailed(.upstreamConnect)), id, &loop)
+        }
+    }
+
+    /// The next try: another endpoint if there is one, and never a kept connection.
+    mutating func retry(_ id: SlabID, _ loop: inout EventLoop) {
+        let snapshot = exchanges[id].snapshot
+        let service = snapshots[snapshot].routes[exchanges[id].route].service
+        exchanges[id].wantsFreshConnection = true
+        let failed = exchanges[id].failedEndpoint
+        let choice = apart(&pools, snapshots) { $0.pick($1[snapshot].services[service], avoiding: failed) }
+        if choice != exchanges[id].endpointChoice, !exchanges[id].hostValue.isEmpty {
+            guard rewriteHost(id, service: service, choice: choice) else {
+                perform(exchanges[id].machine.handle(.connectFailed(.overloaded)), id, &loop)
+                return
+            }
+        }
+        exchanges[id].endpointChoice = choice
+        lease(id, &loop)
+    }
+
+    /// Puts another endpoint's authority into the kept head.
+    private mutating func rewriteHost(_ id: SlabID, service: Int, choice: Int) -> Bool {
+        let snapshot = exchanges[id].snapshot
+        let host = exchanges[id].hostValue
+        var head = ByteQueue()
+        var old = ByteQueue()
+        swap(&old, &exchanges[id].request)
+        let isWritten =
+            head.append(first: host.lowerBound, of: &old, from: largeBlocks)
+            && head.append(
+                snapshots[snapshot].services[service].endpoints[choice].authority.span, from: largeBlocks)
+        old.consume(Int(host.count))
+        let length = snapshots[snapshot].services[service].endpoints[choice].authority.count
+        head.append(contentsOf: &old)
+        swap(&head, &exchanges[id].request)
+        exchanges[id].hostValue = ByteRange(start: host.lowerBound, end: host.lowerBound + length)
+        return isWritten
+    }
+
+    /// Hands the request to its connection, and keeps a copy where a second try may be made.
+    mutating func sendRequest(_ id: SlabID, _ loop: inout EventLoop) {
+        let connection = exchanges[id].upstream
+        if exchanges[id].machine.isIdempotent, exchanges[id].machine.isKept {
+            var isCopied = true
+            var kept = ByteQueue()
+            swap(&kept, &exchanges[id].request)
+            kept.forEachBlock { span in
+                isCopied = pools.connections[connection].outbound.append(span, from: blocks)
+                return isCopied
+            }
+            swap(&kept, &exchanges[id].request)
+            guard isCopied else {
+                perform(exchanges[id].machine.handle(.refused(.overloaded)), id, &loop)
+                return
+            }
+        } else {
+            pools.connections[connection].outbound.append(contentsOf: &exchanges[id].request)
+        }
+        pools.setDeadline(connection, loop.now &+ exchanges[id].requestTimeout, &loop)
+        markDirty(upstream: connection)
+        if !exchanges[id].requestBody.isEnded { pumpRequest(id, &loop) }
+    }
+
+    // MARK: The body
+
+    /// Moves the request's body on, as far as it has come and its sink has room.
+    mutating func pumpRequest(_ id: SlabID, _ loop: inout EventLoop) {
+        guard exchanges.contains(id), !exchanges[id].requestBody.isEnded || hasStreamEnd(id) else { return }
+        if exchanges[id].stream != nil {
+            pumpStreamRequest(id, &loop)
+            return
+        }
+        let downstream = exchanges[id].downstream
+        sendContinue(id, downstream)
+        let before = exchanges[id].requestBody.byteCount
+        var room = requestRoom(id)
+        while room > 0 {
+            var piece = ByteQueue()
+            let step = exchanges[id].moveRequest(
+                from: &downstreams[downstream].inbound, to: &piece, pool: blocks, limit: room)
+            guard takePiece(id, &piece, step, &loop) else { return }
+            if step != .limitReached { break }
+            room = requestRoom(id)
+        }
+        exchanges[id].isRequestPaused = room <= 0 && !exchanges[id].requestBody.isEnded
+        if exchanges[id].requestBody.isEnded {
+            setDeadline(downstream, .max, &loop)
+        } else if exchanges[id].isRequestPaused {
+            // Now the service is the one that is waited for, and its own deadline runs.
+            setDeadline(downstream, .max, &loop)
+        } else if exchanges[id].requestBody.byteCount != before || downstreams[downstream].deadline == .max {
+            setDeadline(downstream, loop.now &+ snapshots[current].http.bodyIdleTimeout, &loop)
+        }
+    }
+
+    /// How many body bytes the service's side may still take.
+    func requestRoom(_ id: SlabID) -> Int {
+        let connection = exchanges[id].upstream
+        if connection.isNone || exchanges[id].machine.phase == .leasing {
+            return Worker.sinkBytes &- exchanges[id].request.byteCount
+        }
+        return Worker.sinkBytes &- pools.connections[connection].outbound.byteCount
+    }
+
+    /// Gives one piece of the body to the connection, or to what waits for one. `false` when the exchange is over.
+    mutating func takePiece(
+        _ id: SlabID, _ piece: inout ByteQueue, _ step: BodyReader.Step, _ loop: inout EventLoop
+    ) -> Bool {
+        exchanges[id].facts.bytesIn = exchanges[id].requestBody.byteCount
+        if exchanges[id].requestBody.byteCount > exchanges[id].bodyLimit {
+            perform(exchanges[id].machine.handle(.refused(.bodyTooLarge)), id, &loop)
+            return false
+        }
+        switch step {
+        case .refused:
+            perform(exchanges[id].machine.handle(.refused(.badFraming)), id, &loop)
+            return false
+        case .outOfBlocks:
+            perform(exchanges[id].machine.handle(.refused(.overloaded)), id, &loop)
+            return false
+        case .needsMore, .limitReached, .ended: break
+        }
+        var framed = ByteQueue()
+        guard frame(id, &piece, into: &framed, isLast: step == .ended) else {
+            perform(exchanges[id].machine.handle(.refused(.overloaded)), id, &loop)
+            return false
+        }
+        if step == .ended { perform(exchanges[id].machine.handle(.requestEnded), id, &loop) }
+        let connection = exchanges[id].upstream
+        if connection.isNone || exchanges[id].machine.phase == .leasing {
+            exchanges[id].request.append(contentsOf: &framed)
+            return true
+        }
+        keepBody(id, framed)
+        if !framed.isEmpty {
+            pools.connections[connection].outbound.append(contentsOf: &framed)
+            markDirty(upstream: connection)
+        }
+        return true
+    }
+
+    /// A copy for a second try, as long as it is small.
+    private mutating func keepBody(_ id: SlabID, _ framed: borrowing ByteQueue) {
+        guard exchanges[id].machine.isIdempotent, exchanges[id].machine.isKept,
+            exchanges[id].machine.phase == .waiting
+        else { return }
+        var isKept = exchanges[id].request.byteCount &+ framed.byteCount <= Worker.keptRequestBytes
+        if isKept {
+            framed.forEachBlock { span in
+                isKept = exchanges[id].request.append(span, from: blocks)
+                return isKept
+            }
+        }
+        if !isKept {
+            exchanges[id].machine.forgetRequest()
+            exchanges[id].request.removeAll()
+        }
+    }
+
+    private mutating func frame(
+        _ id: SlabID, _ piece: inout ByteQueue, into framed: inout ByteQueue, isLast: Bool
+    ) -> Bool {
+        guard exchanges[id].sendsChunked else {
+            framed.append(contentsOf: &piece)
+            return true
+        }
+        if !piece.isEmpty {
+            guard ChunkWriter.header(size: piece.byteCount, into: &framed, from: blocks) else { return false }
+            let count = piece.byteCount
+            guard framed.append(first: count, of: &piece, from: blocks),
+                ChunkWriter.end(into: &framed, from: blocks)
+            else { return false }
+        }
+        guard isLast else { return true }
+        var trailers = ByteQueue()
+        swap(&trailers, &exchanges[id].requestTrailers)
+        return writeTrailers(&trailers, into: &framed)
+    }
+
+    /// The last chunk, and behind it those trailer fields that may be forwarded.
+    mutating func writeTrailers(_ trailers: inout ByteQueue, into framed: inout ByteQueue) -> Bool {
+        guard !trailers.isEmpty, trailers.makeContiguous(in: largeBlocks),
+            Trailers.parse(trailers.firstBytes, into: &trailerFields), var writer = HeadWriter(from: blocks)
+        else { return ChunkWriter.last(hasTrailers: false, into: &framed, from: blocks) }
+        for index in 0..<trailerFields.count where isVouched(trailers.firstBytes[trailerFields[index].name]) {
+            trailerFields.drop(index)
+        }
+        guard ChunkWriter.last(hasTrailers: true, into: &framed, from: blocks) else { return false }
+        writer.fields(trailerFields, of: trailers.firstBytes, isText: true)
+        writer.end()
+        return writer.finish(into: &framed)
+    }
+
+    func isVouched(_ name: RawSpan) -> Bool {
+        for index in 0..<snapshots[current].vouchedFields.count
+        where FieldNames.equalsIgnoringCaseAndUnderscore(
+            name, known: snapshots[current].vouchedFields[index].span)
+        {
+            return true
+        }
+        return false
+    }
+
+    /// We read the body ourselves, so we say that it may come (RFC 9110 §10.1.1); the service is not asked.
+    private mutating func sendContinue(_ id: SlabID, _ downstream: SlabID) {
+        guard exchanges[id].owesContinue else { return }
+        exchanges[id].owesContinue = false
+        guard downstreams[downstream].inbound.isEmpty else { return }
+        if downstreams[downstream].plaintext.append("HTTP/1.1 100 Continue\r\n\r\n", from: blocks) {
+            markDirty(downstream: downstream)
+        }
+    }
+
+    // MARK: Flush and time
+
+    mutating func flushUpstream(_ id: SlabID, _ loop: inout EventLoop) {
+        pools.connections[id].isDirty = false
+        guard pools.connections[id].phase == .leased, !pools.connections[id].isBlocked else { return }
+        // The end of the connection was seen in this turn, and nothing has been written: it is not too late.
+        while !pools.connections[id].outbound.isEmpty {
+            switch pools.connections[id].flush() {
+            case .bytes: continue
+            case .wouldBlock, .outOfBlocks, .ended:
+                pools.connections[id].isBlocked = true
+                return
+            case .failed:
+                // What the service said before it closed may be an answer; the read side will tell.
+                pools.connections[id].outboundFailed()
+                pools.connections[id].mayHaveMore = true
+                pools.connections[id].isEnding = true
+                driveUpstream(id, &loop)
+                return
+            }
+        }
+        resumeRequest(of: id, &loop)
+    }
+
+    /// The service's side has room again.
+    private mutating func resumeRequest(of connection: SlabID, _ loop: inout EventLoop) {
+        let exchange = pools.connections[connection].holder
+        guard exchanges.contains(exchange), exchanges[exchange].isRequestPaused else { return }
+        exchanges[exchange].isRequestPaused = false
+        queue(downstream: exchanges[exchange].downstream, &loop)
+    }
+
+    mutating func setExchangeDeadline(_ id: SlabID, _ deadline: UInt64, _ loop: inout EventLoop) {
+        exchanges[id].deadline = deadline
+        guard deadline != .max, exchanges[id].timer.isNone else { return }
+        exchanges[id].timer =
+            loop.timers.schedule(Token(kind: TokenKind.exchange, id: id), at: deadline) ?? .none
+    }
+
+    mutating func exchangeTimerFired(_ id: SlabID, _ loop: inout EventLoop) {
+        exchanges[id].timer = .none
+        guard exchanges[id].deadline <= loop.now else {
+            setExchangeDeadline(id, exchanges[id].deadline, &loop)
+            return
+        }
+        exchanges[id].deadline = .max
+        if !exchanges[id].waiter.isNone {
+            perform(exchanges[id].machine.handle(.upstreamTimedOut(.upstreamOverloaded)), id, &loop)
+        } else if !exchanges[id].machine.hasRequestEnded, !exchanges[id].isRequestPaused {
+            perform(exchanges[id].machine.handle(.refused(.requestTimeout)), id, &loop)
+        }
+    }
+}

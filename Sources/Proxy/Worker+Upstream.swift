@@ -1,0 +1,413 @@
+import HTTP
+import HTTP1
+import HTTP2
+import LinuxIO
+import Memory
+import Reactor
+import Telemetry
+import Upstreams
+
+// The service's side: its connection's events, its answer's head and body.
+extension Worker {
+    mutating func upstreamReady(_ id: SlabID, _ readiness: Readiness, _ loop: inout EventLoop) {
+        if !pools.connections[id].isQueued { pools.connections[id].turnBytes = 0 }
+        switch pools.connections[id].phase {
+        case .connecting:
+            guard readiness.isWritable || readiness.isEnding else { return }
+            finishConnect(id, &loop)
+        case .idle:
+            // Nothing is due on an idle connection: an end, or bytes that answer no request. Both make it useless.
+            if readiness.isReadable || readiness.isEnding { _ = pools.close(id, &loop) }
+        case .leased:
+            if readiness.isWritable, pools.connections[id].isBlocked {
+                pools.connections[id].isBlocked = false
+                markDirty(upstream: id)
+            }
+            if readiness.isReadable || readiness.isEnding {
+                pools.connections[id].mayHaveMore = true
+                if readiness.isEnding { pools.connections[id].isEnding = true }
+                driveUpstream(id, &loop)
+            }
+        }
+    }
+
+    private mutating func finishConnect(_ id: SlabID, _ loop: inout EventLoop) {
+        let exchange = pools.connections[id].holder
+        if pools.connections[id].descriptor.connectError() != nil {
+            connectFailed(id, .upstreamConnect, &loop)
+            return
+        }
+        pools.connected(id)
+        guard exchanges.contains(exchange) else {
+            _ = pools.close(id, &loop)
+            return
+        }
+        exchanges[exchange].facts.connected = loop.now
+        perform(exchanges[exchange].machine.handle(.connected), exchange, &loop)
+    }
+
+    private mutating func connectFailed(_ id: SlabID, _ reason: Refusal, _ loop: inout EventLoop) {
+        let exchange = pools.connections[id].holder
+        let endpoint = pools.connections[id].endpoint
+        let service = pools.close(id, &loop)
+        guard exchanges.contains(exchange) else { return }
+        exchanges[exchange].upstream = .none
+        exchanges[exchange].failedEndpoint = endpoint
+        perform(exchanges[exchange].machine.handle(.connectFailed(reason)), exchange, &loop)
+        serveLine(service, &loop)
+    }
+
+    mutating func upstreamOverdue(_ id: SlabID, _ loop: inout EventLoop) {
+        switch pools.connections[id].phase {
+        case .idle: _ = pools.close(id, &loop)
+        case .connecting: connectFailed(id, .upstreamConnectTimeout, &loop)
+        case .leased:
+            let exchange = pools.connections[id].holder
+            guard exchanges.contains(exchange) else {
+                _ = pools.close(id, &loop)
+                return
+            }
+            perform(exchanges[exchange].machine.handle(.upstreamTimedOut(.upstreamTimeout)), exchange, &loop)
+        }
+    }
+
+    /// Goes on with an answer as far as its bytes, its sink and its share of the turn allow.
+    mutating func driveUpstream(_ id: SlabID, _ loop: inout EventLoop) {
+        while pools.connections.contains(id), pools.connections[id].phase == .leased {
+            let exchange = pools.connections[id].holder
+            guard exchanges.contains(exchange), exchanges[exchange].upstream == id else {
+                _ = pools.close(id, &loop)
+                return
+            }
+            switch exchanges[exchange].machine.phase {
+            case .waiting:
+                if !pools.connections[id].inbound.isEmpty { readResponseHead(exchange, id, &loop) }
+            case .streaming: pumpResponse(exchange, id, &loop)
+            case .leasing, .finished: break
+            }
+            guard pools.connections.contains(id), pools.connections[id].phase == .leased,
+                pools.connections[id].holder == exchange, exchanges.contains(exchange)
+            else { return }
+            if exchanges[exchange].isResponsePaused { return }
+            guard readUpstream(id, exchange, &loop) else { return }
+        }
+    }
+
+    /// One read. `true` when it brought something, or when the end of the stream has to be looked at.
+    private mutating func readUpstream(_ id: SlabID, _ exchange: SlabID, _ loop: inout EventLoop) -> Bool {
+        if pools.connections[id].hasEnded {
+            upstreamEnded(id, exchange, isClean: true, &loop)
+            return false
+        }
+        guard pools.connections[id].mayHaveMore else { return false }
+        guard pools.connections[id].turnBytes < Worker.turnBytes else {
+            queue(upstream: id, &loop)
+            return false
+        }
+        let isBody =
+            exchanges[exchange].machine.phase == .streaming
+            && (exchanges[exchange].responseBody.remainingLength ?? 65536) > 16384
+        switch pools.connections[id].receive(isBody: isBody, from: blocks) {
+        case .bytes(let count):
+            pools.connections[id].turnBytes &+= count
+            if pools.connections[id].inbound.tailRoom > 0, !pools.connections[id].isEnding {
+                pools.connections[id].mayHaveMore = false
+            }
+            let timeout =
+                exchanges[exchange].machine.phase == .streaming
+                ? exchanges[exchange].idleTimeout : exchanges[exchange].requestTimeout
+            if exchanges[exchange].machine.phase == .streaming {
+                pools.setDeadline(id, loop.now &+ timeout, &loop)
+            }
+            return true
+        case .wouldBlock:
+            pools.connections[id].mayHaveMore = false
+            return false
+        case .ended:
+            pools.connections[id].mayHaveMore = false
+            pools.connections[id].hasEnded = true
+            return true
+        case .outOfBlocks:
+            queue(upstream: id, &loop)
+            return false
+        case .failed:
+            pools.connections[id].mayHaveMore = false
+            upstreamEnded(id, exchange, isClean: false, &loop)
+            return false
+        }
+    }
+
+    /// The service sends no more, and what it sent has been used.
+    private mutating func upstreamEnded(
+        _ id: SlabID, _ exchange: SlabID, isClean: Bool, _ loop: inout EventLoop
+    ) {
+        if exchanges[exchange].machine.phase == .streaming, isClean,
+            exchanges[exchange].responseBody.sourceEnded()
+        {
+            exchanges[exchange].isUpstreamPersistent = false
+            endResponse(exchange, &loop)
+            return
+        }
+        let isUntouched = pools.connections[id].sentBytes == 0
+        let isStale = pools.connections[id].isReused && pools.connections[id].inbound.isEmpty
+        if isUntouched {
+            // What the kernel never took is the whole request: it goes back to the exchange for another try.
+            var unsent = ByteQueue()
+            unsent.append(contentsOf: &pools.connections[id].outbound)
+            swap(&unsent, &exchanges[exchange].request)
+        }
+        exchanges[exchange].failedEndpoint = pools.connections[id].endpoint
+        perform(
+            exchanges[exchange].machine.handle(.upstreamLost(isUntouched: isUntouched, isStale: isStale)),
+            exchange,
+            &loop)
+    }
+
+    // MARK: The head
+
+    private mutating func readResponseHead(_ exchange: SlabID, _ id: SlabID, _ loop: inout EventLoop) {
+        var inbound = ByteQueue()
+        swap(&inbound, &pools.connections[id].inbound)
+        var scanned = pools.connections[id].scannedBytes
+        while !inbound.isEmpty {
+            if !inbound.isContiguous, !inbound.makeContiguous(in: largeBlocks) {
+                perform(
+                    exchanges[exchange].machine.handle(.responseBroken(.upstreamInvalid)), exchange, &loop)
+                return
+            }
+            responseHead.reset()
+            let limits = HeadLimits(
+                requestLine: 16384, head: Worker.responseHeadBytes, fields: Worker.responseFields)
+            let step = ResponseParser.parse(
+                inbound.firstBytes, limits: limits, scanned: &scanned, into: &responseHead,
+                requestMethod: exchanges[exchange].method)
+            switch step {
+            case .incomplete:
+                pools.connections[id].scannedBytes = scanned
+                swap(&inbound, &pools.connections[id].inbound)
+                return
+            case .refused:
+                perform(
+                    exchanges[exchange].machine.handle(.responseBroken(.upstreamInvalid)), exchange, &loop)
+                return
+            case .complete(let count):
+                scanned = 0
+                if responseHead.status == 101 {
+                    // Nothing that we forward asks for another protocol.
+                    perform(
+                        exchanges[exchange].machine.handle(.responseBroken(.upstreamInvalid)), exchange, &loop
+                    )
+                    return
+                }
+                if responseHead.isInterim {
+                    forwardInterim(exchange, inbound.firstBytes, &loop)
+                    inbound.consume(count)
+                    continue
+                }
+                exchanges[exchange].facts.firstByte = loop.now
+                if exchanges[exchange].machine.handle(.responseHead) == .forwardHead {
+                    exchanges[exchange].request.removeAll()
+                    guard forwardHead(exchange, inbound.firstBytes) else {
+                        perform(exchanges[exchange].machine.handle(.refused(.overloaded)), exchange, &loop)
+                        return
+                    }
+                    unpin(exchange)
+                    inbound.consume(count)
+                    swap(&inbound, &pools.connections[id].inbound)
+                    pools.setDeadline(id, loop.now &+ exchanges[exchange].idleTimeout, &loop)
+                    pumpResponse(exchange, id, &loop)
+                }
+                return
+            }
+        }
+        pools.connections[id].scannedBytes = 0
+    }
+
+    /// Hands a final head to the client's side. `false` when that has no room for it.
+    private mutating func forwardHead(_ id: SlabID, _ bytes: RawSpan) -> Bool {
+        let downstream = exchanges[id].downstream
+        guard HopByHop.drop(in: &responseHead.fields, bytes: bytes) else { return false }
+        dropVouchedResponse(id, bytes)
+        exchanges[id].responseBody = BodyReader(responseHead.framing)
+        exchanges[id].isUpstreamPersistent = responseHead.isPersistent
+        exchanges[id].facts.status = responseHead.status
+        exchanges[id].hasAnswered = true
+        if exchanges[id].stream != nil { return forwardStreamHead(id, bytes) }
+
+        let isLarge = bytes.byteCount > blocks.blockCapacity &- 2048
+        guard var writer = isLarge ? HeadWriter(from: largeBlocks) : HeadWriter(from: blocks) else {
+            return false
+        }
+        writer.statusLine(responseHead.status)
+        writer.fields(responseHead.fields, of: bytes, isText: true)
+        switch responseHead.framing {
+        case .none: exchanges[id].responseFraming = .none
+        case .length: exchanges[id].responseFraming = .plain
+        case .chunked, .stream, .close:
+            if requestVersion(id) == .http10 {
+                exchanges[id].responseFraming = .close
+                downstreams[downstream].closesAfterAnswer = true
+            } else {
+                exchanges[id].responseFraming = .chunked
+                writer.text("Transfer-Encoding: chunked\r\n")
+            }
+        }
+        writeAnswerFields(&writer, id)
+        writer.end()
+        guard writer.finish(into: &downstreams[downstream].plaintext) else { return false }
+        markDirty(downstream: downstream)
+        return true
+    }
+
+    func requestVersion(_ id: SlabID) -> Version { exchanges[id].facts.version }
+
+    /// Our own fields of an answer over HTTP/1: the id, and whether the connection stays.
+    mutating func writeAnswerFields(_ writer: inout HeadWriter, _ id: SlabID) {
+        if exchanges[id].echoesRequestID {
+            writer.field("X-Request-ID: ", exchanges[id].note.bytes[exchanges[id].facts.requestID])
+        }
+        writeLimitFields(&writer, id)
+        let downstream = exchanges[id].downstream
+        // A request whose body is still due cannot be followed by another on this connection.
+        if !exchanges[id].machine.hasRequestEnded || isDraining {
+            downstreams[downstream].closesAfterAnswer = true
+        }
+        if downstreams[downstream].closesAfterAnswer {
+            writer.text("Connection: close\r\n")
+        } else if requestVersion(id) == .http10 {
+            writer.text("Connection: keep-alive\r\n")
+        }
+    }
+
+    /// The id of an answer is ours to say.
+    private mutating func dropVouchedResponse(_ id: SlabID, _ bytes: RawSpan) {
+        guard exchanges[id].echoesRequestID else { return }
+        let name = exchanges[id].snapshot
+        for index in 0..<responseHead.fields.count
+        where bytes[responseHead.fields[index].name].equalsIgnoringCase(snapshots[name].requestIDField.span) {
+            responseHead.fields.drop(index)
+        }
+    }
+
+    private mutating func forwardInterim(_ id: SlabID, _ bytes: RawSpan, _ loop: inout EventLoop) {
+        // 100 is the answer to an expectation that we did not pass on; HTTP/1.0 knows no interim answers.
+        guard responseHead.status != 100, requestVersion(id) != .http10,
+            HopByHop.drop(in: &responseHead.fields, bytes: bytes)
+        else { return }
+        let downstream = exchanges[id].downstream
+        if exchanges[id].stream != nil {
+            forwardStreamInterim(id, bytes)
+            return
+        }
+        guard var writer = HeadWriter(from: largeBlocks) else { return }
+        writer.statusLine(responseHead.status)
+        writer.fields(responseHead.fields, of: bytes, isText: true)
+        writer.end()
+        if writer.finish(into: &downstreams[downstream].plaintext) { markDirty(downstream: downstream) }
+    }
+
+    /// The configuration is needed no longer: what the exchange still needs of it was copied.
+    mutating func unpin(_ id: SlabID) {
+        let snapshot = exchanges[id].snapshot
+        guard !snapshot.isNone else { return }
+        exchanges[id].snapshot = .none
+        snapshots[snapshot].pins &-= 1
+        if snapshots[snapshot].pins == 0, snapshot != current { _ = snapshots.remove(snapshot) }
+    }
+
+    // MARK: The body
+
+    /// Moves the answer's body on, as far as it has come and the client's side has room.
+    mutating func pumpResponse(_ id: SlabID, _ connection: SlabID, _ loop: inout EventLoop) {
+        let downstream = exchanges[id].downstream
+        var room = responseRoom(id)
+        while true {
+            if room <= 0 {
+                exchanges[id].isResponsePaused = !exchanges[id].responseBody.isEnded
+                // Now the client is the one that is waited for.
+                if exchanges[id].isResponsePaused { pools.setDeadline(connection, .max, &loop) }
+                if exchanges[id].isResponsePaused { return }
+            }
+            let before = exchanges[id].responseBody.byteCount
+            let step: BodyReader.Step
+            if exchanges[id].responseFraming == .plain || exchanges[id].responseFraming == .close {
+                step = exchanges[id].moveResponse(
+                    from: &pools.connections[connection].inbound, to: &downstreams[downstream].plaintext,
+                    pool: blocks, limit: max(room, 1))
+                if exchanges[id].responseBody.byteCount != before { markDirty(downstream: downstream) }
+            } else {
+                var piece = ByteQueue()
+                step = exchanges[id].moveResponse(
+                    from: &pools.connections[connection].inbound, to: &piece, pool: blocks,
+                    limit: max(room, 1))
+                guard handPiece(id, &piece) else {
+                    perform(exchanges[id].machine.handle(.refused(.overloaded)), id, &loop)
+                    return
+                }
+            }
+            exchanges[id].facts.bytesOut = exchanges[id].responseBody.byteCount
+            switch step {
+            case .needsMore: return
+            case .limitReached: room = responseRoom(id)
+            case .ended:
+                endResponse(id, &loop)
+                return
+            case .refused:
+                perform(exchanges[id].machine.handle(.responseBroken(.upstreamTruncated)), id, &loop)
+                return
+            case .outOfBlocks:
+                perform(exchanges[id].machine.handle(.refused(.overloaded)), id, &loop)
+                return
+            }
+        }
+    }
+
+    /// How many body bytes the client's side may still take.
+    private func responseRoom(_ id: SlabID) -> Int {
+        let downstream = exchanges[id].downstream
+        guard let stream = exchanges[id].stream else {
+            return Worker.sinkBytes &- downstreams[downstream].queuedBytes
+        }
+        return Worker.sinkBytes &- (downstreams[downstream].session?.outboundCount(stream) ?? 0)
+    }
+
+    /// Gives one piece of the body to a client that wants it framed: chunks, or DATA.
+    private mutating func handPiece(_ id: SlabID, _ piece: inout ByteQueue) -> Bool {
+        guard !piece.isEmpty else { return true }
+        let downstream = exchanges[id].downstream
+        if let stream = exchanges[id].stream {
+            _ = downstreams[downstream].session?.appendBody(stream, from: &piece)
+            markDirty(downstream: downstream)
+            return true
+        }
+        let count = piece.byteCount
+        guard exchanges[id].responseFraming == .chunked else { return true }
+        guard ChunkWriter.header(size: count, into: &downstreams[downstream].plaintext, from: blocks),
+            downstreams[downstream].plaintext.append(first: count, of: &piece, from: blocks),
+            ChunkWriter.end(into: &downstreams[downstream].plaintext, from: blocks)
+        else { return false }
+        markDirty(downstream: downstream)
+        return true
+    }
+
+    /// The answer is whole: says so to the client, and finishes.
+    private mutating func endResponse(_ id: SlabID, _ loop: inout EventLoop) {
+        let downstream = exchanges[id].downstream
+        exchanges[id].facts.bytesOut = exchanges[id].responseBody.byteCount
+        if exchanges[id].stream != nil {
+            endStreamResponse(id)
+        } else if exchanges[id].responseFraming == .chunked {
+            var trailers = ByteQueue()
+            swap(&trailers, &exchanges[id].responseTrailers)
+            var last = ByteQueue()
+            guard writeTrailers(&trailers, into: &last),
+                downstreams[downstream].plaintext.append(first: last.byteCount, of: &last, from: blocks)
+            else {
+                perform(exchanges[id].machine.handle(.refused(.overloaded)), id, &loop)
+                return
+            }
+            markDirty(downstream: downstream)
+        }
+        perform(exchanges[id].machine.handle(.responseEnded), id, &loop)
+    }
+}

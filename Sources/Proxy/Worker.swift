@@ -1,0 +1,258 @@
+import HTTP
+import HTTP2
+public import LinuxIO
+public import Memory
+public import RateLimit
+public import Reactor
+public import Telemetry
+import Upstreams
+
+/// What the control side tells a worker.
+public enum WorkerMessage: ~Copyable, Sendable {
+    /// A new configuration, whole.
+    case snapshot(Snapshot)
+    /// Accept from this listening socket, which the control side owns.
+    case listen(label: Int, number: Int32)
+    /// Accept no longer from it.
+    case unlisten(label: Int)
+    /// A connection that another worker has accepted.
+    case connection(Descriptor, label: Int, peer: SocketAddress)
+    /// Finish what is under way, until `deadline` (monotonic nanoseconds), then stop.
+    case drain(deadline: UInt64)
+}
+
+/// What tells one worker's descriptors apart in its loop.
+enum TokenKind {
+    static let listener: UInt8 = 0
+    static let downstream: UInt8 = 1
+    static let upstream: UInt8 = 2
+    static let exchange: UInt8 = 3
+    static let drain: UInt8 = 4
+}
+
+/// What a worker is made with, for life.
+public struct WorkerSettings: Sendable {
+    public let index: Int
+    /// Most client connections of this worker.
+    public let connections: Int
+    /// Most connections to services of this worker.
+    public let upstreamConnections: Int
+    /// Most bytes in blocks of this worker.
+    public let blockBytes: Int
+    public let limiter: LimitTable
+    public let meters: WorkerMetrics
+    /// Open client connections of each worker, one cell a worker.
+    public let connectionCounts: SharedCells
+    /// The generation of the snapshot that each worker runs, one cell a worker.
+    public let generations: SharedCells
+    public let log: AccessLogRing
+    public let names: AccessNames
+    public let mailbox: Mailbox<WorkerMessage>
+    public let neighbours: Neighbours
+
+    public init(
+        index: Int, connections: Int, upstreamConnections: Int, blockBytes: Int, limiter: LimitTable,
+        meters: WorkerMetrics, connectionCounts: SharedCells, generations: SharedCells, log: AccessLogRing,
+        names: AccessNames, mailbox: Mailbox<WorkerMessage>, neighbours: Neighbours
+    ) {
+        self.index = index
+        self.connections = connections
+        self.upstreamConnections = upstreamConnections
+        self.blockBytes = blockBytes
+        self.limiter = limiter
+        self.meters = meters
+        self.connectionCounts = connectionCounts
+        self.generations = generations
+        self.log = log
+        self.names = names
+        self.mailbox = mailbox
+        self.neighbours = neighbours
+    }
+}
+
+/// The mailboxes of all workers, by their index.
+public final class Neighbours: Sendable {
+    private let mailboxes: [Mailbox<WorkerMessage>]
+
+    public init(_ mailboxes: [Mailbox<WorkerMessage>]) { self.mailboxes = mailboxes }
+
+    /// Hands the message back when the worker's mailbox is full.
+    func send(_ message: consuming sending WorkerMessage, to worker: Int) -> WorkerMessage? {
+        mailboxes[worker].send(message)
+    }
+}
+
+/// One thread's share of the gateway: its connections, its exchanges, its pools. Nothing in it is touched by another thread.
+public struct Worker: ~Copyable {
+    let settings: WorkerSettings
+    let blocks: BlockPool
+    /// For heads that do not fit a block of the usual size.
+    let largeBlocks: BlockPool
+    /// For the texts that the access log wants.
+    let notes: BlockPool
+    let http2Workspace: HTTP2Workspace
+
+    var listeners: Slab<ListenerSocket>
+    var downstreams: Slab<Downstream>
+    var exchanges: Slab<Exchange>
+    var pools: ConnectionPools
+    var snapshots: Slab<Snapshot>
+    var current: SlabID
+
+    // Scratch: what they hold is true until the next head.
+    var requestHead: RequestHead
+    var responseHead: ResponseHead
+    var trailerFields: FieldTable
+    var pathBlock: Block
+    var lineBlock: Block
+
+    var dirtyDownstreams: FixedQueue<SlabID>
+    var dirtyUpstreams: FixedQueue<SlabID>
+    var identities = CorrelationIDMaker()
+    var encoder: AccessLineEncoder
+    /// Made from the seed; the ids' random part comes from it.
+    let identityHash: SipHash
+    var identityCount: UInt64 = 0
+    /// Where the second of two values begins in the path's scratch block.
+    var limitSplit = 0
+    var handshakesInFlight = 0
+    var isDraining = false
+    var drainDeadline = UInt64.max
+
+    /// Bytes that a sink may hold before its source is no longer read.
+    static var sinkBytes: Int { 65536 }
+    /// Bytes that one connection may bring in one turn.
+    static var turnBytes: Int { 65536 }
+    static var acceptsPerTurn: Int { 64 }
+    /// Bytes of a request that are kept for a second try.
+    static var keptRequestBytes: Int { 65536 }
+    /// What is thrown away of a body whose answer is written, and for how long.
+    static var lingerBytes: Int { 1 << 20 }
+    static var lingerNanoseconds: UInt64 { 2_000_000_000 }
+    /// Fields of a response head, and its bytes.
+    static var responseFields: Int { 256 }
+    static var responseHeadBytes: Int { 61440 }
+
+    public init(settings: WorkerSettings, snapshot: consuming Snapshot, seed: UInt64) {
+        self.settings = settings
+        let blockLimit = max(settings.blockBytes / 16384, 64)
+        blocks = BlockPool(limit: blockLimit)
+        largeBlocks = BlockPool(blockBytes: 65536, limit: max(blockLimit / 16, 16), keep: 8)
+        notes = BlockPool(blockBytes: 2048, limit: max(blockLimit, 4096), keep: 256)
+        http2Workspace = HTTP2Workspace()
+        listeners = Slab(capacity: 64)
+        downstreams = Slab(capacity: settings.connections)
+        exchanges = Slab(capacity: max(settings.connections * 2, 4096))
+        pools = ConnectionPools(
+            capacity: settings.upstreamConnections, kind: TokenKind.upstream, seed: seed)
+        snapshots = Slab(capacity: 4096)
+        requestHead = RequestHead(fieldCapacity: 256)
+        responseHead = ResponseHead(fieldCapacity: Worker.responseFields)
+        trailerFields = FieldTable(capacity: 64)
+        guard let path = largeBlocks.take(), let line = largeBlocks.take() else {
+            preconditionFailure("a fresh pool has at least sixteen blocks")
+        }
+        pathBlock = path
+        lineBlock = line
+        dirtyDownstreams = FixedQueue(capacity: settings.connections)
+        dirtyUpstreams = FixedQueue(capacity: settings.upstreamConnections)
+        encoder = AccessLineEncoder(names: settings.names)
+        identityHash = SipHash(key0: seed, key1: ~seed &* 0x9e37_79b9_7f4a_7c15)
+        let generation = snapshot.generation
+        current = snapshots.insert(snapshot)
+        settings.generations.store(generation, at: settings.index)
+    }
+
+    /// Serves until a drain has ended. On the worker's own thread.
+    public mutating func run() throws(SystemError) {
+        let timers = settings.connections * 2 + settings.upstreamConnections + exchanges.capacity
+        var loop = try EventLoop(
+            timers: timers, pending: settings.connections + settings.upstreamConnections + 1)
+        try loop.watch(settings.mailbox.wakeUp)
+        mail(&loop)
+        loop.run(&self)
+    }
+}
+
+/// A listening socket that the control side owns.
+struct ListenerSocket: ~Copyable {
+    let number: Int32
+    let label: Int
+}
+
+extension Worker: EventHandler {
+    public mutating func ready(_ token: Token, _ readiness: Readiness, _ loop: inout EventLoop) {
+        let id = token.id
+        switch token.kind {
+        case TokenKind.downstream:
+            guard downstreams.contains(id) else { return }
+            if !downstreams[id].isQueued { downstreams[id].turnBytes = 0 }
+            if readiness.isWritable, downstreams[id].isBlocked {
+                downstreams[id].isBlocked = false
+                markDirty(downstream: id)
+            }
+            if readiness.isReadable || readiness.isEnding {
+                downstreams[id].mayHaveMore = true
+                if readiness.isEnding { downstreams[id].isEnding = true }
+                drive(id, &loop)
+            }
+        case TokenKind.upstream:
+            guard pools.connections.contains(id) else { return }
+            upstreamReady(id, readiness, &loop)
+        case TokenKind.listener:
+            accept(id, &loop)
+        default:
+            return
+        }
+    }
+
+    public mutating func resume(_ token: Token, _ loop: inout EventLoop) {
+        let id = token.id
+        switch token.kind {
+        case TokenKind.downstream:
+            guard downstreams.contains(id) else { return }
+            downstreams[id].isQueued = false
+            downstreams[id].turnBytes = 0
+            if !downstreams[id].isFlushed || downstreams[id].phase == .http2 { markDirty(downstream: id) }
+            drive(id, &loop)
+        case TokenKind.upstream:
+            guard pools.connections.contains(id) else { return }
+            pools.connections[id].isQueued = false
+            pools.connections[id].turnBytes = 0
+            driveUpstream(id, &loop)
+        default:
+            return
+        }
+    }
+
+    public mutating func timerFired(_ token: Token, _ loop: inout EventLoop) {
+        let id = token.id
+        switch token.kind {
+        case TokenKind.downstream:
+            if downstreams.contains(id) { downstreamTimerFired(id, &loop) }
+        case TokenKind.upstream:
+            if pools.connections.contains(id), pools.isOverdue(id, &loop) { upstreamOverdue(id, &loop) }
+        case TokenKind.exchange:
+            if exchanges.contains(id) { exchangeTimerFired(id, &loop) }
+        case TokenKind.drain:
+            endDrain(&loop)
+        default:
+            return
+        }
+    }
+
+    public mutating func turnEnded(_ loop: inout EventLoop) {
+        // Requests first: the services can work while the answers go out.
+        while true {
+            if let id = dirtyUpstreams.pop() {
+                if pools.connections.contains(id) { flushUpstream(id, &loop) }
+            } else if let id = dirtyDownstreams.pop() {
+                if downstreams.contains(id) { flushDownstream(id, &loop) }
+            } else {
+                break
+            }
+        }
+        settings.log.publish()
+        if isDraining, downstreams.count == 0 { loop.stop() }
+    }
+}
