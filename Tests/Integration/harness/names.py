@@ -1,24 +1,47 @@
 """The stable names that users see, in one table: reasons with their status, events, metrics."""
 
 REASONS = {
-    "no_route": 404,
     "bad_request": 400,
-    "uri_too_long": 414,
-    "head_too_large": 431,
-    "body_too_large": 413,
-    "request_timeout": 408,
+    "bad_target": 400,
+    "bad_host": 400,
+    "bad_framing": 400,
     "token_missing": 401,
     "token_invalid": 401,
     "token_expired": 401,
+    "token_unknown_key": 401,
+    "no_route": 404,
+    "request_timeout": 408,
+    "body_too_large": 413,
+    "uri_too_long": 414,
+    "expectation_failed": 417,
     "rate_limited": 429,
-    "upstream_connect": 502,
-    "upstream_reset": 502,
-    "upstream_timeout": 504,
-    "upstream_overloaded": 503,
-    "draining": 503,
+    "head_too_large": 431,
     "client_closed": 499,
     "internal": 500,
+    "not_implemented": 501,
+    "upstream_connect": 502,
+    "upstream_reset": 502,
+    "upstream_invalid": 502,
+    "upstream_truncated": 502,
+    "upstream_overloaded": 503,
+    "overloaded": 503,
+    "draining": 503,
+    "upstream_timeout": 504,
+    "upstream_connect_timeout": 504,
+    "unsupported_version": 505,
 }
+
+# Where a test does not mind which of several reasons is said.
+KINDS = {
+    "bad_request": {"bad_request", "bad_target", "bad_host", "bad_framing"},
+    "token_invalid": {"token_invalid", "token_unknown_key"},
+}
+
+
+def kind(reason):
+    """The reasons that will do where `reason` is asked for."""
+    return KINDS.get(reason, {reason})
+
 
 # Events on the error log, which the tests wait for.
 LISTENING = "listening"
