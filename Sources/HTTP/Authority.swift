@@ -16,7 +16,7 @@ public import Memory
     /// an empty host or port, percent-encodings and sub-delimiters in names, and addresses of unknown versions.
     @inlinable public static func split(_ bytes: RawSpan) -> Authority? {
         guard bytes.byteCount > 0, bytes.byteCount <= 512 else { return nil }
-        let end = bytes[0] == 0x5b ? endOfBracketed(bytes) : bytes.firstIndex(notIn: .unreserved, from: 0)
+        let end = bytes[0] == 0x5b ? endOfBracketed(bytes) : bytes.endOfHostName(from: 0)
         guard end > 0 else { return nil }
         let host = ByteRange(start: 0, end: end)
         if end == bytes.byteCount { return Authority(host: host, port: nil) }

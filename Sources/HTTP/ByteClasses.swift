@@ -46,6 +46,12 @@ extension ByteSet {
         return (difference &- ones) & ~difference & highs
     }
 
+    /// Bytes equal to `byte`, which is below 0x80; exact in every byte.
+    @inlinable @inline(__always) public static func exactly(_ word: UInt64, _ byte: UInt8) -> UInt64 {
+        let low = word & ~highs
+        return ~((low ^ all(byte)) &+ all(0x7f)) & ~word & highs
+    }
+
     /// Bytes below `bound`, which is at most 0x80.
     @inlinable @inline(__always) public static func below(_ word: UInt64, _ bound: UInt8) -> UInt64 {
         (word &- all(bound)) & ~word & highs
@@ -70,7 +76,7 @@ extension ByteSet {
 
 extension RawSpan {
     /// The first offset at or past `from` whose byte is not a `tchar`; `byteCount` when all are.
-    @inlinable public func endOfToken(from: Int) -> Int {
+    @inlinable @inline(__always) public func endOfToken(from: Int) -> Int {
         var offset = from
         while offset <= byteCount &- 8 {
             let others = ByteWord.notNameByte(word(at: offset))
@@ -88,8 +94,9 @@ extension RawSpan {
 
     /// The first offset at or past `from` whose byte may not stand in a field value (a control byte other than tab);
     /// `byteCount` when all may.
-    @inlinable public func endOfFieldText(from: Int) -> Int {
+    @inlinable @inline(__always) public func endOfFieldText(from: Int) -> Int {
         var offset = from
+        // One word a turn: two cost more, since most values are short.
         while offset <= byteCount &- 8 {
             let value = word(at: offset)
             let hits = ByteWord.below(value, 0x20) | ByteWord.equal(value, 0x7f)
@@ -102,6 +109,23 @@ extension RawSpan {
             }
         }
         return firstIndex(notIn: .fieldText, from: offset)
+    }
+
+    /// The first offset at or past `from` whose byte is none of a host name (letters, digits and `-._~`).
+    @inlinable public func endOfHostName(from: Int) -> Int {
+        var offset = from
+        while offset <= byteCount &- 8 {
+            let value = word(at: offset)
+            let others = ByteWord.notNameByte(value) & ~ByteWord.exactly(value, 0x2e)
+            if others == 0 {
+                offset &+= 8
+            } else {
+                offset &+= ByteWord.firstHit(others)
+                guard ByteSet.unreserved.contains(self[offset]) else { return offset }
+                offset &+= 1
+            }
+        }
+        return firstIndex(notIn: .unreserved, from: offset)
     }
 
     /// The first offset at or past `from` whose byte may not stand in a request target, or is `stop`.

@@ -39,10 +39,12 @@ enum FieldLineParser {
         while valueEnd > valueStart, bytes[valueEnd &- 1] == 0x20 || bytes[valueEnd &- 1] == 0x09 {
             valueEnd &-= 1
         }
-        let name = ByteRange(start: nameStart, end: nameEnd)
-        line.name = name
-        line.value = ByteRange(start: valueStart, end: valueEnd)
-        line.known = FieldNames.classify(name, of: bytes)
+        // No range can be too long for its words: heads are held to limits far below.
+        line.name.start = UInt32(truncatingIfNeeded: nameStart)
+        line.name.count = UInt32(truncatingIfNeeded: nameEnd &- nameStart)
+        line.value.start = UInt32(truncatingIfNeeded: valueStart)
+        line.value.count = UInt32(truncatingIfNeeded: valueEnd &- valueStart)
+        line.known = FieldNames.classify(line.name, of: bytes)
         cursor = lineEnd &+ 2
         return .line
     }

@@ -91,7 +91,7 @@ struct RequestFacts {
     var connection = ConnectionOptions()
     var expects = false
 
-    /// Takes note of a field whose meaning is known; the error if it alone makes the head bad.
+    /// Takes note of the last field of the table, whose meaning is known; the error if it alone makes the head bad.
     mutating func note(_ line: FieldLine, _ bytes: RawSpan, _ head: inout RequestHead) -> RequestHeadError? {
         switch line.known {
         case .host:
@@ -108,8 +108,11 @@ struct RequestFacts {
         case .connection:
             connection.add(line.value, of: bytes)
         case .expect:
-            // RFC 9110 §10.1.1: an expectation in a request of 1.0 is ignored.
-            guard head.version != .http10 else { return nil }
+            // RFC 9110 §10.1.1: an expectation in a request of 1.0 is ignored; forwarded in 1.1, it would not be.
+            guard head.version != .http10 else {
+                head.fields.drop(head.fields.count &- 1)
+                return nil
+            }
             guard bytes[line.value].equalsIgnoringCase("100-continue") else { return .unknownExpectation }
             expects = true
         case .other, .authorization, .cookie, .date, .forwarded, .http2Settings, .keepAlive,

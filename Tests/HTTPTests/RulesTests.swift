@@ -1,0 +1,178 @@
+import HTTP
+import Memory
+import Testing
+
+/// A table of the lines of a text, told apart as a parser would.
+private func withTable(_ text: String, _ body: (inout FieldTable, RawSpan) -> Void) {
+    let bytes = Array(text.utf8)
+    var table = FieldTable(capacity: 100)
+    var start = 0
+    for line in text.split(separator: "\n") {
+        let colon = line.utf8.distance(from: line.startIndex, to: line.firstIndex(of: ":") ?? line.endIndex)
+        let name = ByteRange(start: start, end: start + colon)
+        let value = ByteRange(start: start + colon + 2, end: start + line.utf8.count)
+        let isTaken = table.append(
+            FieldLine(name: name, value: value, known: FieldNames.classify(bytes.rawSpan[name])))
+        #expect(isTaken)
+        start += line.utf8.count + 1
+    }
+    body(&table, bytes.rawSpan)
+}
+
+private func kept(_ text: String) -> [String]? {
+    var names: [String]? = nil
+    withTable(text) { table, bytes in
+        guard HopByHop.drop(in: &table, bytes: bytes) else { return }
+        names = []
+        for index in 0..<table.count where !table[index].isDropped {
+            names?.append(bytes[table[index].name].text)
+        }
+    }
+    return names
+}
+
+@Suite("RFC 9110 §7.6.1: fields that end at a hop") struct HopByHopTests {
+    @Test(
+        "what is about the connection is dropped, and so is what Connection lists",
+        arguments: [
+            ("A: 1\nConnection: close\nB: 2", ["A", "B"]),
+            ("A: 1\nB: 2\nConnection: x, a ,,\tb", []),
+            ("X-A: 1\nConnection: close, X-a\nConnection: X-B\nx-b: 2\nX-C: 3", ["X-C"]),
+            ("Keep-Alive: 1\nProxy-Connection: a\nTE: trailers\nTransfer-Encoding: chunked\nA: 1", ["A"]),
+            ("Upgrade: h2c\nHTTP2-Settings: a\nProxy-Authenticate: a\nProxy-Authorization: a\nA: 1", ["A"]),
+            (
+                "Host: a\nContent-Length: 3\nConnection: host, content-length, x\nTrailer: x",
+                ["Host", "Content-Length", "Trailer"]
+            ),
+            ("Authorization: a\nConnection: authorization", []),
+        ])
+    func dropped(text: String, expected: [String]) {
+        #expect(kept(text) == expected)
+    }
+
+    @Test("a Connection field may list 64 options and no more")
+    func bound() {
+        #expect(kept("Connection: " + Array(repeating: "a", count: 64).joined(separator: ",")) == [])
+        #expect(kept("Connection: " + Array(repeating: "a", count: 65).joined(separator: ",")) == nil)
+    }
+}
+
+@Suite("RFC 9110 §7.2, RFC 3986 §3.2: authorities") struct AuthorityTests {
+    @Test(
+        "host and port are told apart",
+        arguments: [
+            ("a", "a", UInt16?.none), ("a.example:8080", "a.example", 8080), ("127.0.0.1:0", "127.0.0.1", 0),
+            ("[::1]", "[::1]", nil), ("[2001:db8::1.2.3.4]:65535", "[2001:db8::1.2.3.4]", 65535),
+            ("A_b~c-d.example.com", "A_b~c-d.example.com", nil), ("a:00080", "a", 80),
+        ])
+    func split(text: String, host: String, port: UInt16?) {
+        let bytes = Array(text.utf8)
+        let parts = Authority.split(bytes.rawSpan)
+        #expect(parts?.port == port)
+        #expect(parts.map { bytes.rawSpan[$0.host].text } == host)
+    }
+
+    @Test(
+        "what is no authority is refused",
+        arguments: [
+            "", ":", ":80", "a:", "a:b", "a:-1", "a:65536", "a:000080", "a:8 ", "a b", "a,b", "a/b", "a@b",
+            "a%41",
+            "a\u{e9}", "[", "[]", "[:]", "[::1", "::1", "[::1]a", "[::1]:", "[v1.a]", "[fe80::1%25eth0]",
+            "[1:2:3:4:5:6:7:8:9]", "abcdefgh@ijklmnop",
+        ])
+    func refused(text: String) {
+        let bytes = Array(text.utf8)
+        let isValid = Authority.isValid(bytes.rawSpan)
+        #expect(!isValid)
+    }
+}
+
+@Suite("RFC 9112 §6.3: framing") struct FramingTests {
+    @Test(
+        "a response is framed by method, status and fields",
+        arguments: [
+            (
+                HTTP.Method.get, 200, ContentLength.bytes(3), TransferCoding.absent, BodyFraming.length(3),
+                false
+            ),
+            (.get, 200, .absent, .absent, .close, false), (.get, 200, .absent, .chunked, .chunked, false),
+            (.head, 200, .bytes(3), .absent, .none, false), (.head, 200, .absent, .chunked, .none, false),
+            (.get, 304, .bytes(3), .absent, .none, false), (.get, 304, .absent, .chunked, .none, false),
+            (.get, 204, .absent, .absent, .none, false), (.get, 204, .bytes(0), .absent, .none, false),
+            (.get, 204, .bytes(1), .absent, .none, true), (.get, 204, .absent, .chunked, .none, true),
+            (.get, 101, .absent, .absent, .none, false), (.post, 100, .bytes(5), .absent, .none, true),
+        ])
+    func response(
+        method: HTTP.Method, status: Int, length: ContentLength, coding: TransferCoding, framing: BodyFraming,
+        isSuspect: Bool
+    ) {
+        let answer = Framing.response(
+            to: method, status: status, contentLength: length, transferCoding: coding, version: .http11)
+        #expect(answer == .framing(framing, isSuspect: isSuspect))
+    }
+
+    @Test("every status has words or none, and three digits")
+    func words() {
+        #expect(StatusText.reason(200).description == "OK")
+        #expect(StatusText.reason(431).description == "Request Header Fields Too Large")
+        #expect(StatusText.reason(599).description == "")
+        #expect(StatusText.reason(-1).description == "")
+        let bodiless = (100..<600).filter { !StatusText.mayHaveBody($0) }
+        #expect(bodiless == Array(100..<200) + [204, 304])
+    }
+}
+
+@Suite("RFC 9110 §5.5, §5.6.2: classes of bytes, by words") struct ByteClassTests {
+    private static let token = Set(
+        "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ".utf8)
+
+    @Test("a scan finds each byte value at each place, as a look at each byte does")
+    func scans() {
+        for value in 0...255 {
+            let byte = UInt8(value)
+            let isText = byte >= 0x20 && byte != 0x7f || byte == 0x09
+            let isTarget = byte > 0x20 && byte < 0x7f && byte != 0x23
+            let isHost =
+                Self.token.contains(byte) && !"!#$%&'*+^`|".utf8.contains(byte)
+            for place in 0..<20 {
+                var bytes = [UInt8](repeating: 0x61, count: 20)
+                bytes[place] = byte
+                let span = bytes.rawSpan
+                let found = [
+                    span.endOfToken(from: 0), span.endOfFieldText(from: 0), span.endOfHostName(from: 0),
+                    span.endOfTarget(from: 0, stop: 0x3f),
+                ]
+                let expected = [
+                    Self.token.contains(byte) ? 20 : place, isText ? 20 : place, isHost ? 20 : place,
+                    isTarget && byte != 0x3f ? 20 : place,
+                ]
+                guard found == expected else {
+                    Issue.record("byte \(byte) at \(place): \(found), expected \(expected)")
+                    return
+                }
+            }
+        }
+    }
+
+    @Test("neighbours do not mislead a scan")
+    func pairs() {
+        for first in 0...255 {
+            for second in 0...255 {
+                let bytes = [0x61, UInt8(first), UInt8(second)] + [UInt8](repeating: 0x61, count: 13)
+                let span = bytes.rawSpan
+                let token = bytes.firstIndex { !Self.token.contains($0) } ?? 16
+                let text = bytes.firstIndex { !ByteSet.fieldText.contains($0) } ?? 16
+                let target = bytes.firstIndex { !ByteSet.target.contains($0) || $0 == 0x3f } ?? 16
+                let host = bytes.firstIndex { !ByteSet.unreserved.contains($0) } ?? 16
+                let found = [
+                    span.endOfToken(from: 0), span.endOfFieldText(from: 0),
+                    span.endOfTarget(from: 0, stop: 0x3f), span.endOfHostName(from: 0),
+                ]
+                guard found == [token, text, target, host] else {
+                    Issue.record("bytes \(first) \(second): \(found)")
+                    return
+                }
+            }
+        }
+    }
+}
