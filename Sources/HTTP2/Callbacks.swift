@@ -8,6 +8,7 @@ func makeCallbacks() -> OpaquePointer? {
     var callbacks: OpaquePointer?
     let result = unsafe nghttp2_session_callbacks_new(&callbacks)
     precondition(result == 0, "no memory for the callbacks")
+    unsafe nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, onBeginFrame)
     unsafe nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, onBeginHeaders)
     unsafe nghttp2_session_callbacks_set_on_header_callback(callbacks, onHeader)
     unsafe nghttp2_session_callbacks_set_on_invalid_header_callback(callbacks, onInvalidHeader)
@@ -167,7 +168,6 @@ private func onFrame(
             unsafe SessionState.tell(.tellTrailers, of: stream, in: session)
         }
     case NGHTTP2_DATA.rawValue:
-        if header.length == 0, !endsStream { unsafe countControlFrame(session) }
         guard let stream = unsafe streamState(handle, header.stream_id) else { break }
         if endsStream { unsafe stream.pointee.marks.insert(.inboundEnded) }
         unsafe stream.pointee.marks.insert(.hasData)
@@ -177,12 +177,31 @@ private func onFrame(
             unsafe stream.pointee.marks.insert(.resetByPeer)
         }
         unsafe countReset(session)
-    case NGHTTP2_PING.rawValue, NGHTTP2_SETTINGS.rawValue, NGHTTP2_PRIORITY.rawValue:
-        unsafe countControlFrame(session)
     case NGHTTP2_GOAWAY.rawValue:
         unsafe session.pointee.goAwayCode = frame.pointee.goaway.error_code
     default: break
     }
+    return isFine
+}
+
+/// Counts frames that do no work for anybody. Here, since nghttp2 does not report those that it skips.
+private func onBeginFrame(
+    _ handle: OpaquePointer?, _ header: UnsafePointer<nghttp2_frame_hd>?, _ argument: UnsafeMutableRawPointer?
+) -> Int32 {
+    guard let header = unsafe header?.pointee else { return isFine }
+    switch UInt32(header.type) {
+    case NGHTTP2_DATA.rawValue:
+        guard header.length == 0, header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) == 0 else {
+            return isFine
+        }
+    case NGHTTP2_HEADERS.rawValue, NGHTTP2_RST_STREAM.rawValue, NGHTTP2_WINDOW_UPDATE.rawValue,
+        NGHTTP2_GOAWAY.rawValue, NGHTTP2_CONTINUATION.rawValue, NGHTTP2_PUSH_PROMISE.rawValue:
+        return isFine
+    case NGHTTP2_SETTINGS.rawValue:
+        guard header.flags & UInt8(NGHTTP2_FLAG_ACK.rawValue) == 0 else { return isFine }
+    default: break
+    }
+    unsafe countControlFrame(sessionState(argument))
     return isFine
 }
 
@@ -205,6 +224,7 @@ private func joinCookies(of stream: StreamPointer, in session: SessionPointer) {
     let count = unsafe stream.pointee.head.count
     let start = unsafe stream.pointee.head.byteCount
     var offset = 0
+    var isFirst = true
     for _ in 0..<count {
         let line = unsafe stream.pointee.head.line(at: offset)
         offset = line.next
@@ -212,11 +232,12 @@ private func joinCookies(of stream: StreamPointer, in session: SessionPointer) {
         guard unsafe isCookie((base + line.name.lowerBound).assumingMemoryBound(to: UInt8.self)) else {
             continue
         }
-        if unsafe stream.pointee.head.byteCount > start {
+        if !isFirst {
             let separator = StaticString("; ")
             unsafe stream.pointee.head.appendLoose(
                 UnsafeRawPointer(separator.utf8Start), 2, in: workspace)
         }
+        isFirst = false
         // `reserve` above made room, so `base` has not moved.
         unsafe stream.pointee.head.appendLoose(
             base + line.value.lowerBound, Int(line.value.count), in: workspace)

@@ -13,7 +13,7 @@ public import HTTP
     /// Streams a second that the peer may make and have reset (by itself, or by us because of its mistake) before
     /// it is told ENHANCE_YOUR_CALM; as many may come in one burst. Against rapid reset (CVE-2023-44487).
     public var resetsPerSecond: Int
-    /// PING, SETTINGS, PRIORITY and empty DATA frames a second; as many may come in one burst.
+    /// PING, SETTINGS, PRIORITY, empty DATA and unknown frames a second; as many may come in one burst.
     public var controlFramesPerSecond: Int
     /// Acknowledgements of PING and SETTINGS that may wait to be written before the connection is given up.
     public var maxWaitingAcknowledgements: Int

@@ -33,12 +33,14 @@ enum HeadReading {
                 error = error ?? .tooManyFields
             }
         }
+        // First, so that a log has the path of what is refused.
+        let targetError = special.finishTarget(bytes, limits, &head)
         let marks = unsafe stream.pointee.marks
         if marks.contains(.headTooLarge) { return .headTooLarge }
         if marks.contains(.badName) { return .badFieldName }
         if marks.contains(.badValue) { return .badFieldValue }
         if let error { return error }
-        if let error = special.finishTarget(bytes, limits, &head) { return error }
+        if let targetError { return targetError }
         if let error = special.finishAuthority(bytes, &head) { return error }
         head.expectsContinue = special.expectsContinue
         let endsHere = marks.contains(.inboundEnded) && marks.isDisjoint(with: [.hasData, .hasTrailers])

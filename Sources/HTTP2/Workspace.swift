@@ -39,8 +39,8 @@ internal import Memory
 }
 
 @unsafe struct WorkspaceState {
-    /// 64-byte steps up to 1 KiB, then doubling; the last class holds nghttp2's 16 KiB frame buffer.
-    static let classCount = 21
+    /// Steps of 64 bytes up to 1 KiB, of 512 up to 8 KiB; the last class holds nghttp2's frame buffer of 16,394 bytes.
+    static var classCount: Int { 31 }
 
     let lists: UnsafeMutablePointer<UnsafeMutablePointer<PieceHeader>?>
     let keptLimit: Int
@@ -65,14 +65,14 @@ internal import Memory
     /// The class whose pieces hold `size` bytes and how many they hold; `nil` for what is larger than any class.
     @inline(__always) static func sizeClass(_ size: Int) -> (index: Int, capacity: Int)? {
         if size <= 1024 {
-            let index = size <= 64 ? 0 : (size &- 1) &>> 6
-            return (index, (index &+ 1) &* 64)
+            let step = size <= 64 ? 1 : (size &+ 63) &>> 6
+            return (step &- 1, step &* 64)
         }
-        if size <= 2048 { return (16, 2048) }
-        if size <= 4096 { return (17, 4096) }
-        if size <= 8192 { return (18, 8192) }
-        if size <= 16384 { return (19, 16384) }
-        if size <= 17408 { return (20, 17408) }
+        if size <= 8192 {
+            let step = (size &+ 511) &>> 9
+            return (step &+ 13, step &* 512)
+        }
+        if size <= 16448 { return (30, 16448) }
         return nil
     }
 

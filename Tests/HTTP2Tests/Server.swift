@@ -11,7 +11,7 @@ final class Server {
     var head = RequestHead(fieldCapacity: 64)
 
     static func settings(_ change: (inout HTTP2Settings) -> Void = { _ in }) -> HTTP2Settings {
-        var settings = HTTP2Settings(head: HeadLimits(requestLine: 8192, head: 16384, fields: 64))
+        var settings = HTTP2Settings(head: HeadLimits(requestLine: 4000, head: 12000, fields: 64))
         change(&settings)
         return settings
     }
@@ -72,6 +72,11 @@ final class Server {
         return lines + text(head.fields, bytes)
     }
 
+    func headCount(_ stream: StreamID) -> Int {
+        func count(_ session: borrowing HTTP2Session) -> Int { session.headBytes(stream).byteCount }
+        return count(session)
+    }
+
     func readTrailers(_ stream: StreamID) -> (lines: [String], error: RequestHeadError?) {
         var fields = FieldTable(capacity: 64)
         let error = session.readTrailers(stream, into: &fields)
@@ -92,6 +97,19 @@ final class Server {
         }
         return lines
     }
+
+    // What a macro may ask: it cannot hold the session itself.
+    var activeStreams: Int { session.activeStreams }
+    var isFinished: Bool { session.isFinished }
+    func token(_ stream: StreamID) -> UInt64 { session.token(stream) }
+    func bodyCount(_ stream: StreamID) -> Int { session.bodyCount(stream) }
+    func outboundCount(_ stream: StreamID) -> Int { session.outboundCount(stream) }
+    func isFull(_ stream: StreamID) -> Bool { session.isFull(stream) }
+    func contains(_ stream: StreamID) -> Bool { session.contains(stream) }
+    var blocksOut: Int { pool.outstanding }
+    var framing: BodyFraming { head.framing }
+    var next: HTTP2Event { session.nextEvent() }
+    var refusedHeads: Int { session.refusedHeads }
 
     func takeBody(_ stream: StreamID, limit: Int = .max) -> [UInt8] {
         var queue = ByteQueue()

@@ -1,0 +1,267 @@
+import HTTP
+import HTTP2
+import Memory
+import Testing
+
+@Suite("RFC 9113 §10.5 What a hostile client may cost") struct BoundsTests {
+    private func goAwayCode(_ server: Server) -> UInt32? {
+        server.frames().last { $0.kind == .goAway }?.errorCode
+    }
+
+    @Test(
+        "CVE-2023-44487: streams made and reset at once end in ENHANCE_YOUR_CALM, and none becomes an exchange"
+    )
+    func rapidReset() {
+        let server = Server(Server.settings { $0.resetsPerSecond = 20 })
+        server.begin()
+        var code: UInt32?
+        var sent = 0
+        while code == nil, sent < 100 {
+            let number = UInt32(sent * 2 + 1)
+            server.receive(Wire.headers(number, Wire.request()) + Wire.reset(number))
+            sent += 1
+            #expect(server.events() == [])
+            code = goAwayCode(server)
+        }
+        #expect(code == HTTP2ErrorCode.enhanceYourCalm)
+        #expect(sent == 21)
+        #expect(server.isFinished)
+        #expect(server.activeStreams == 0)
+    }
+
+    @Test("Resets spread over time are borne")
+    func slowResets() {
+        let server = Server(Server.settings { $0.resetsPerSecond = 20 })
+        server.begin()
+        for index in 0..<200 {
+            let number = UInt32(index * 2 + 1)
+            server.now += 50_000_001
+            server.receive(Wire.headers(number, Wire.request()) + Wire.reset(number))
+            #expect(goAwayCode(server) == nil)
+        }
+        #expect(!server.isFinished)
+    }
+
+    @Test("CVE-2025-8671: resets that the client's mistakes draw from us count like its own")
+    func drawnResets() {
+        let server = Server(Server.settings { $0.resetsPerSecond = 20 })
+        server.begin()
+        var code: UInt32?
+        var sent = 0
+        while code == nil, sent < 100 {
+            let number = UInt32(sent * 2 + 1)
+            // A window past 2^31-1 is an error of the stream (§6.9.1).
+            server.receive(
+                Wire.headers(number, Wire.request("POST"), endsStream: false)
+                    + Wire.frame(.windowUpdate, stream: number, Wire.big(0x7FFF_FFFF)))
+            sent += 1
+            code = goAwayCode(server)
+            for event in server.events() {
+                if case .closed(let stream) = event { server.session.release(stream) }
+            }
+        }
+        #expect(code == HTTP2ErrorCode.enhanceYourCalm)
+        #expect(sent <= 22)
+    }
+
+    @Test(
+        "Frames that do nothing are counted",
+        arguments: [
+            Wire.frame(.ping, [0, 1, 2, 3, 4, 5, 6, 7]), Wire.frame(.settings),
+            Wire.frame(.priority, stream: 5, [0, 0, 0, 0, 7]), Wire.frame(.data, stream: 1),
+        ])
+    func idleFrames(frame: [UInt8]) {
+        let server = Server(Server.settings { $0.controlFramesPerSecond = 50 })
+        server.begin(Wire.headers(1, Wire.request("POST"), endsStream: false))
+        var code: UInt32?
+        var sent = 0
+        while code == nil, sent < 200 {
+            server.receive(frame)
+            sent += 1
+            code = goAwayCode(server)
+        }
+        #expect(code == HTTP2ErrorCode.enhanceYourCalm)
+        #expect(sent >= 49 && sent <= 51)
+    }
+
+    @Test("CVE-2019-9512: acknowledgements that are not read do not pile up")
+    func pingFlood() {
+        let server = Server(Server.settings { $0.maxWaitingAcknowledgements = 10 })
+        server.begin()
+        let ping = Wire.frame(.ping, [0, 1, 2, 3, 4, 5, 6, 7])
+        let step = server.receive((0..<40).flatMap { _ in ping })
+        #expect(step == .failed(.flooded))
+    }
+
+    @Test("CVE-2024-27316: CONTINUATION frames without end are not read for ever")
+    func continuationFlood() {
+        let server = Server()
+        server.begin(Wire.frame(.headers, flags: 0, stream: 1, Wire.block(Wire.request())))
+        var step = ReceiveStep.ok
+        var sent = 0
+        while step == .ok, !server.isFinished, sent < 100 {
+            step = server.receive(Wire.frame(.continuation, stream: 1, Wire.block([("x\(sent)", "1")])))
+            sent += 1
+            _ = server.frames()
+        }
+        #expect(sent <= 9)
+        #expect(server.events() == [])
+    }
+
+    @Test("§10.5.1: a head over the limit is answered, one far over it loses its stream")
+    func largeHeads() throws {
+        let server = Server()
+        let large = (0..<3).map { ("x\($0)", String(repeating: "v", count: 5000)) }
+        server.begin(
+            Wire.frame(.headers, flags: Wire.endStream, stream: 1, Wire.block(Wire.request() + large))
+                + Wire.frame(.continuation, flags: Wire.endHeaders, stream: 1, Wire.block(large)))
+        let stream = try #require(server.onlyRequest())
+        let read = server.readHead(stream)
+        #expect(read.error == .headTooLarge)
+        #expect(read.lines[0] == "GET / a.example")
+        server.respond(stream, status: 431, endsStream: true)
+        #expect(server.frames().contains { $0.kind == .headers && $0.endsStream })
+
+        // An entry of 4,000 bytes in the table, named ten thousand times: 10 KB that mean 40 MB (RFC 7541 §7.3).
+        let entry: [UInt8] =
+            [0x40, 1, UInt8(ascii: "y")] + Wire.number(4000) + [UInt8](repeating: 118, count: 4000)
+        let bomb = Wire.block(Wire.request()) + entry + [UInt8](repeating: 0xBE, count: 10_000)
+        server.receive(Wire.frame(.headers, flags: Wire.endStream | Wire.endHeaders, stream: 3, bomb))
+        #expect(server.frames().contains { $0.kind == .reset && $0.stream == 3 })
+        #expect(!server.events().contains { if case .request = $0 { true } else { false } })
+        server.receive(Wire.headers(5, Wire.request()))
+        #expect(server.onlyRequest() != nil)
+    }
+
+    @Test("§5.1.2: streams beyond the limit are refused, and may be tried again")
+    func tooManyStreams() {
+        let server = Server(Server.settings { $0.maxConcurrentStreams = 2 })
+        server.begin(
+            Wire.headers(1, Wire.request()) + Wire.headers(3, Wire.request())
+                + Wire.headers(5, Wire.request()))
+        #expect(server.events().count == 2)
+        let resets = server.frames().filter { $0.kind == .reset }
+        #expect(resets.map(\.stream) == [5] && resets.map(\.errorCode) == [HTTP2ErrorCode.refusedStream])
+    }
+
+    @Test("Streams that are closed but not released take slots, and no more than there are")
+    func unreleased() {
+        let server = Server(Server.settings { $0.maxConcurrentStreams = 2 })
+        server.begin()
+        var refused = 0
+        var closed: [StreamID] = []
+        for index in 0..<100 {
+            server.now += 1_000_000_000
+            server.receive(Wire.headers(UInt32(index * 2 + 1), Wire.request()))
+            for event in server.events() {
+                if case .request(let stream, _) = event { server.respond(stream, endsStream: true) }
+            }
+            refused += server.frames().filter { $0.errorCodeIfReset == HTTP2ErrorCode.refusedStream }.count
+            for event in server.events() { if case .closed(let stream) = event { closed.append(stream) } }
+        }
+        #expect(closed.count == 66 && refused == 34)
+        for stream in closed { server.session.release(stream) }
+        #expect(server.activeStreams == 0)
+        server.receive(Wire.headers(1001, Wire.request()))
+        #expect(server.onlyRequest() != nil)
+    }
+
+    @Test("§6.9: a body past the stream's window is a flow-control error")
+    func windowOverrun() throws {
+        let server = Server(Server.settings { $0.streamWindow = 1000 })
+        server.begin(Wire.headers(1, Wire.request("POST"), endsStream: false))
+        // The window of SETTINGS holds once they are acknowledged.
+        server.receive(Wire.frame(.settings, flags: Wire.ack))
+        let chunk = String(repeating: "b", count: 900)
+        server.receive(Wire.data(1, chunk) + Wire.data(1, chunk))
+        let frames = server.frames()
+        #expect(
+            frames.contains {
+                ($0.kind == .reset || $0.kind == .goAway) && $0.errorCode == HTTP2ErrorCode.flowControlError
+            })
+    }
+
+    @Test("A pool without blocks starves the stream, and not the connection")
+    func starved() throws {
+        let server = Server(blocks: 1)
+        server.begin(
+            Wire.headers(1, Wire.request("POST"), endsStream: false) + Wire.data(1, "one")
+                + Wire.headers(3, Wire.request("POST"), endsStream: false)
+                + Wire.data(3, "two", endsStream: true))
+        var starved: [StreamID] = []
+        for event in server.events() { if case .starved(let stream) = event { starved.append(stream) } }
+        let stream = try #require(starved.first)
+        #expect(starved.count == 1 && server.bodyCount(stream) == 0)
+        // No frame fits into what is left of the pool: nothing is lost by trying.
+        var output = ByteQueue()
+        let small = server.session.write(into: &output, pool: server.pool, limit: 100_000)
+        #expect(small == .outOfBlocks && output.isEmpty)
+        let large = BlockPool(limit: 64)
+        server.session.beginResponse(status: 503)
+        server.session.submitResponse(stream, endsStream: true)
+        let step = server.session.write(into: &output, pool: large, limit: 100_000)
+        #expect(step == .done)
+        let frames = Wire.frames(output.array)
+        #expect(frames.contains { $0.kind == .headers && $0.stream == 3 && $0.endsStream })
+    }
+
+    @Test(
+        "A write stops at its limit and goes on where it stopped, whatever the pool has",
+        arguments: [4, 5, 64])
+    func writeSteps(blocks: Int) throws {
+        let server = Server()
+        server.begin(Wire.headers(1, Wire.request()))
+        server.receive(
+            Wire.frame(.windowUpdate, Wire.big(1 << 20))
+                + Wire.frame(.windowUpdate, stream: 1, Wire.big(1 << 20)))
+        let stream = try #require(server.onlyRequest())
+        server.respond(stream)
+        let body = (0..<400_000).map { UInt8(truncatingIfNeeded: $0 / 7) }
+        #expect(server.append(stream, body))
+        server.session.endBody(stream)
+        let pool = BlockPool(limit: blocks)
+        var bytes: [UInt8] = []
+        var steps: Set<String> = []
+        var turns = 0
+        while turns < 1000 {
+            turns += 1
+            var output = ByteQueue()
+            let step = server.session.write(into: &output, pool: pool, limit: 20_000)
+            #expect(output.byteCount <= 20_000 + 16393)
+            bytes += output.array
+            steps.insert("\(step)")
+            if step == .done { break }
+        }
+        #expect(steps.contains(blocks == 64 ? "limitReached" : "outOfBlocks"))
+        let received = Wire.frames(bytes).filter { $0.kind == .data }.flatMap(\.payload)
+        #expect(received == body)
+        #expect(server.events() == [.closed(stream)])
+    }
+
+    @Test("§3.4: what is no preface fails at once")
+    func preface() {
+        let server = Server()
+        #expect(server.receive(Array("GET / HTTP/1.1\r\n\r\n".utf8)) == .failed(.badPreface))
+    }
+
+    @Test("§6.5: an error of the whole connection is told by GOAWAY, then all is said")
+    func connectionError() {
+        let server = Server()
+        server.begin()
+        #expect(server.receive(Wire.frame(.settings, [0, 3, 0])) == .ok)
+        let code = goAwayCode(server)
+        #expect(code == HTTP2ErrorCode.frameSizeError)
+        #expect(server.isFinished)
+    }
+
+    @Test("§6.8: GOAWAY of the client is told with its code")
+    func goAway() {
+        let server = Server()
+        server.begin(Wire.frame(.goAway, Wire.big(0) + Wire.big(11)))
+        #expect(server.events() == [.goAway(errorCode: 11)])
+    }
+}
+
+extension Wire.Frame {
+    fileprivate var errorCodeIfReset: UInt32? { kind == .reset ? errorCode : nil }
+}
