@@ -16,6 +16,7 @@ func makeCallbacks() -> OpaquePointer? {
     unsafe nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, onFrame)
     unsafe nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, onStreamClose)
     unsafe nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, onFrameSent)
+    unsafe nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks, onFrameNotSent)
     unsafe nghttp2_session_callbacks_set_send_data_callback(callbacks, onSendData)
     return unsafe callbacks
 }
@@ -46,6 +47,10 @@ private func onBeginHeaders(
         return resetsStream
     }
     _ = unsafe nghttp2_session_set_stream_user_data(handle, number, UnsafeMutableRawPointer(stream))
+    // Streams take turns, frame by frame. Without this nghttp2 takes the default of RFC 9218 §4.2 by its word: one download
+    // after the other, and an API call behind a large file waits for all of it.
+    var turns = nghttp2_extpri(urgency: UInt32(NGHTTP2_EXTPRI_DEFAULT_URGENCY), inc: 1)
+    _ = unsafe nghttp2_session_change_extpri_stream_priority(handle, number, &turns, 1)
     return isFine
 }
 
@@ -286,6 +291,18 @@ private func onFrameSent(
     // The answer is whole before the request was: the peer may stop sending (RFC 9113 §8.1).
     unsafe stream.pointee.marks.insert(.resetHere)
     _ = unsafe nghttp2_submit_rst_stream(handle, 0, header.stream_id, HTTP2ErrorCode.noError)
+    return isFine
+}
+
+/// A head that nghttp2 would not write (larger than it allows): without this its stream would wait for ever.
+private func onFrameNotSent(
+    _ handle: OpaquePointer?, _ frame: UnsafePointer<nghttp2_frame>?, _ status: Int32,
+    _ argument: UnsafeMutableRawPointer?
+) -> Int32 {
+    guard let header = unsafe frame?.pointee.hd, UInt32(header.type) == NGHTTP2_HEADERS.rawValue,
+        unsafe streamState(handle, header.stream_id) != nil
+    else { return isFine }
+    _ = unsafe nghttp2_submit_rst_stream(handle, 0, header.stream_id, HTTP2ErrorCode.internalError)
     return isFine
 }
 

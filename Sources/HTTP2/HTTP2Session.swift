@@ -48,6 +48,7 @@ public import Memory
     /// what it meant is told by `nextEvent`. Body bytes take blocks of `pool`: at most one for each stream and one for
     /// each 16 KiB.
     public mutating func receive(_ bytes: RawSpan, now: UInt64, pool: borrowing BlockPool) -> ReceiveStep {
+        if let failure = unsafe state.pointee.failure { return .failed(failure) }
         unsafe state.pointee.now = now
         let used = unsafe withUnsafePointer(to: pool) { pool in
             unsafe state.pointee.pool = pool
@@ -60,7 +61,10 @@ public import Memory
             return count
         }
         unsafe SessionState.terminateIfAsked(state)
-        return used < 0 ? .failed(HTTP2Failure(status: used)) : .ok
+        guard used < 0 else { return .ok }
+        let failure = HTTP2Failure(status: used)
+        unsafe state.pointee.failure = failure
+        return .failed(failure)
     }
 
     /// What happened since; `.none` when all was told.
@@ -129,6 +133,7 @@ public import Memory
     public mutating func write(into output: inout ByteQueue, pool: borrowing BlockPool, limit: Int)
         -> WriteStep
     {
+        if let failure = unsafe state.pointee.failure { return .failed(failure) }
         let end = output.byteCount &+ max(limit, 1)
         unsafe state.pointee.outputEnd = end
         unsafe state.pointee.isOutOfBlocks = false
@@ -145,6 +150,7 @@ public import Memory
             }
         }
         unsafe SessionState.terminateIfAsked(state)
+        if case .failed(let failure) = step { unsafe state.pointee.failure = failure }
         return step
     }
 
@@ -153,8 +159,9 @@ public import Memory
 
     /// Whether all was said: nothing more to read or write, so that the connection can be closed.
     public var isFinished: Bool {
-        unsafe nghttp2_session_want_read(state.pointee.handle) == 0
-            && nghttp2_session_want_write(state.pointee.handle) == 0
+        unsafe state.pointee.failure != nil
+            || (nghttp2_session_want_read(state.pointee.handle) == 0
+                && nghttp2_session_want_write(state.pointee.handle) == 0)
     }
 
     /// How many streams the caller was told of and has not released.
@@ -220,6 +227,7 @@ private func makeServer(
     unsafe nghttp2_option_set_no_auto_window_update(options, 1)
     unsafe nghttp2_option_set_no_closed_streams(options, 1)
     unsafe nghttp2_option_set_max_deflate_dynamic_table_size(options, max(settings.encoderTable, 0))
+    unsafe nghttp2_option_set_max_send_header_block_length(options, 1 << 18)
     unsafe nghttp2_option_set_max_outbound_ack(options, max(settings.maxWaitingAcknowledgements, 1))
     unsafe nghttp2_option_set_max_continuations(options, max(settings.maxContinuations, 1))
     // Ours counts with the caller's clock and answers ENHANCE_YOUR_CALM; nghttp2's own must not come before it.

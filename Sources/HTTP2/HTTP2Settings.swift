@@ -19,7 +19,9 @@ public import HTTP
     public var maxWaitingAcknowledgements: Int
     /// CONTINUATION frames that may follow one HEADERS frame (CVE-2024-27316).
     public var maxContinuations: Int
-    /// Bytes of the HPACK table with which responses are written; the peer's SETTINGS_HEADER_TABLE_SIZE also binds.
+    /// Bytes of the HPACK table with which responses are written; the peer's SETTINGS_HEADER_TABLE_SIZE also binds. A head
+    /// of 8 lines with a request id of its own costs 8,600 instructions and 126 bytes without a table, 5,500 and 49 with
+    /// 4 KiB if the id is not indexed, 9,300 and 40 if it is (callgrind over `nghttp2_hd_deflate_hd`).
     public var encoderTable: Int
     /// SETTINGS_HEADER_TABLE_SIZE: bytes of the HPACK table with which requests are read.
     public var decoderTable: Int

@@ -52,6 +52,8 @@ struct FloodGate {
     var refusedHeads = 0
     var resetGate: FloodGate
     var controlGate: FloodGate
+    /// nghttp2 gave up: it is not called any more.
+    var failure: HTTP2Failure?
     var isCalmAsked = false
     var isTerminated = false
     var hasSentNotice = false

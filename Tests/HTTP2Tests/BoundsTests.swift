@@ -242,6 +242,9 @@ import Testing
     func preface() {
         let server = Server()
         #expect(server.receive(Array("GET / HTTP/1.1\r\n\r\n".utf8)) == .failed(.badPreface))
+        // And for good.
+        #expect(server.begin() == .failed(.badPreface))
+        #expect(server.written() == [] && server.isFinished)
     }
 
     @Test("§6.5: an error of the whole connection is told by GOAWAY, then all is said")

@@ -110,7 +110,8 @@ import Memory
 }
 
 private func client(_ argument: UnsafeMutableRawPointer?) -> Client {
-    unsafe Unmanaged<Client>.fromOpaque(argument!).takeUnretainedValue()
+    guard let argument = unsafe argument else { preconditionFailure("nghttp2 lost its client") }
+    return unsafe Unmanaged<Client>.fromOpaque(argument).takeUnretainedValue()
 }
 
 private func clientHeader(
@@ -120,7 +121,8 @@ private func clientHeader(
 ) -> Int32 {
     let name = unsafe String(decoding: UnsafeBufferPointer(start: name, count: nameCount), as: UTF8.self)
     let value = unsafe String(decoding: UnsafeBufferPointer(start: value, count: valueCount), as: UTF8.self)
-    let number = unsafe frame!.pointee.hd.stream_id
+    guard let frame = unsafe frame else { return 0 }
+    let number = unsafe frame.pointee.hd.stream_id
     let me = unsafe client(argument)
     // A head after DATA has no :status.
     let isTrailer = me.streams[number].map { !$0.body.isEmpty } ?? false
@@ -144,10 +146,11 @@ private func clientData(
 private func clientFrame(
     _ handle: OpaquePointer?, _ frame: UnsafePointer<nghttp2_frame>?, _ argument: UnsafeMutableRawPointer?
 ) -> Int32 {
-    let header = unsafe frame!.pointee.hd
+    guard let frame = unsafe frame else { return 0 }
+    let header = unsafe frame.pointee.hd
     let me = unsafe client(argument)
     switch UInt32(header.type) {
-    case NGHTTP2_GOAWAY.rawValue: unsafe me.goAways.append(frame!.pointee.goaway.error_code)
+    case NGHTTP2_GOAWAY.rawValue: unsafe me.goAways.append(frame.pointee.goaway.error_code)
     case NGHTTP2_HEADERS.rawValue, NGHTTP2_DATA.rawValue:
         if header.flags & 1 != 0 { me.streams[header.stream_id, default: .init()].hasEnded = true }
     default: break
@@ -167,15 +170,16 @@ private func clientRead(
     _ flags: UnsafeMutablePointer<UInt32>?, _ source: UnsafeMutablePointer<nghttp2_data_source>?,
     _ argument: UnsafeMutableRawPointer?
 ) -> Int {
+    guard let buffer = unsafe buffer, let flags = unsafe flags else { return 0 }
     let me = unsafe client(argument)
     let left = me.uploads[number] ?? []
     let count = min(left.count, limit)
-    for index in 0..<count { unsafe buffer![index] = left[index] }
+    for index in 0..<count { unsafe buffer[index] = left[index] }
     me.uploads[number] = Array(left.dropFirst(count))
     guard count == left.count else { return count }
-    unsafe flags!.pointee |= NGHTTP2_DATA_FLAG_EOF.rawValue
+    unsafe flags.pointee |= NGHTTP2_DATA_FLAG_EOF.rawValue
     if !me.pendingTrailers.isEmpty {
-        unsafe flags!.pointee |= NGHTTP2_DATA_FLAG_NO_END_STREAM.rawValue
+        unsafe flags.pointee |= NGHTTP2_DATA_FLAG_NO_END_STREAM.rawValue
         let trailers = me.pendingTrailers
         unsafe me.withPairs(trailers) { pairs, count in
             _ = unsafe nghttp2_submit_trailer(handle, number, pairs, count)

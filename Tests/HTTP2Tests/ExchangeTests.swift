@@ -349,4 +349,41 @@ private func pattern(_ count: Int, _ seed: Int) -> [UInt8] {
         #expect(events.count == 1)
         #expect(pair.client.streams[number]?.closeCode == HTTP2ErrorCode.internalError)
     }
+
+    @Test("A small answer does not wait for the end of a large one before it")
+    func turns() throws {
+        let server = Server()
+        server.begin(
+            Wire.frame(.windowUpdate, Wire.big(1 << 24)) + Wire.headers(1, Wire.request())
+                + Wire.frame(.windowUpdate, stream: 1, Wire.big(1 << 24)) + Wire.headers(3, Wire.request()))
+        for event in server.events() {
+            guard case .request(let stream, _) = event else { continue }
+            server.respond(stream)
+            #expect(server.append(stream, pattern(server.session.number(stream) == 1 ? 300_000 : 40_000, 1)))
+            server.session.endBody(stream)
+        }
+        let order = server.frames().filter { $0.kind == .data }.map(\.stream)
+        let end = try #require(order.lastIndex(of: 3))
+        #expect(end < 7, "\(order)")
+    }
+
+    @Test("A response head that cannot be sent resets its stream")
+    func hugeResponse() throws {
+        let pair = Pair()
+        let server = pair.server
+        let number = pair.client.request(Wire.request())
+        var events: [HTTP2Event] = []
+        pair.run { event in
+            guard case .request(let stream, _) = event else {
+                events.append(event)
+                return
+            }
+            let value = [UInt8](repeating: 118, count: 60_000)
+            server.session.beginResponse(status: 200)
+            for _ in 0..<6 { server.session.addField("x-large", value.rawSpan) }
+            server.session.submitResponse(stream, endsStream: true)
+        }
+        #expect(events.count == 2)
+        #expect(pair.client.streams[number]?.closeCode == HTTP2ErrorCode.internalError)
+    }
 }
