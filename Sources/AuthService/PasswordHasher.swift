@@ -61,7 +61,7 @@ public final class PasswordHasher: Service, Sendable {
         }
     }
 
-    private func computed<Value: Sendable>(_ work: @escaping @Sendable () throws -> Value) async throws
+    func computed<Value: Sendable>(_ work: @escaping @Sendable () throws -> Value) async throws
         -> Value
     {
         let isAdmitted = inHand.withLock { count -> Bool in

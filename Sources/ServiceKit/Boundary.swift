@@ -21,6 +21,12 @@ public struct Boundary: HTTPResponder {
         var response: Response
         do {
             response = try await inner.respond(to: request, context: call)
+            // The router answers for itself where no route fits, with a status and nothing else.
+            if response.status.code >= 400, response.headers[.contentType] == nil {
+                let problem = problem(for: HTTPError(response.status), call: call)
+                reason = problem.reason
+                response = problem.response(requestID: call.requestID)
+            }
         } catch let error as HTTPParserError {
             // The connection is beyond repair; the server answers 400 and closes it.
             throw error

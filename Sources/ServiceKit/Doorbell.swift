@@ -5,6 +5,8 @@ public final class Doorbell: Sendable {
     private struct State {
         var hasRung = false
         var turn: UInt64 = 0
+        /// The last turn whose time was over: its timer may be quicker than its wait.
+        var endedTurn: UInt64 = 0
         var waiter: CheckedContinuation<Void, Never>?
     }
 
@@ -35,7 +37,7 @@ public final class Doorbell: Sendable {
         await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 let goesOn = state.withLock { state -> Bool in
-                    guard !state.hasRung, !Task.isCancelled else {
+                    guard !state.hasRung, state.endedTurn != turn, !Task.isCancelled else {
                         state.hasRung = false
                         return true
                     }
@@ -54,6 +56,7 @@ public final class Doorbell: Sendable {
     private func end(turn: UInt64) {
         let waiter = state.withLock { state -> CheckedContinuation<Void, Never>? in
             guard state.turn == turn else { return nil }
+            state.endedTurn = turn
             defer { state.waiter = nil }
             return state.waiter
         }

@@ -104,6 +104,7 @@ extension ServiceParts {
 
 /// Runs a service by itself until `body` returns, then stops it as SIGTERM would. For tests and tools.
 /// `body`: Gets the service's address once it accepts connections.
+@discardableResult
 public func withRunning<Outcome: Sendable>(
     _ parts: ServiceParts, host: String = "127.0.0.1", log: Logger,
     _ body: @escaping @Sendable (Origin) async throws -> Outcome

@@ -2,6 +2,9 @@ public import Foundation
 public import GRDB
 
 /// A service's own SQLite file, in WAL mode. No other service opens it.
+///
+/// GRDB's pools commit with `synchronous = NORMAL`: a commit outlives the process however it ends, but a power cut may take
+/// the last ones.
 public enum Store {
     /// Opens the file, makes it if need be, and brings its schema up to date.
     /// `directory`: Made with mode 0700 when missing: the stores hold password hashes and a private key.

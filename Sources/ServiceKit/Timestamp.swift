@@ -7,7 +7,10 @@ public enum Timestamp {
 
     /// RFC 3339 text in UTC with milliseconds, the one form in which the interfaces tell time.
     public static func text(_ milliseconds: Int64) -> String {
-        Date(timeIntervalSince1970: Double(milliseconds) / 1000)
-            .formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true))
+        // The milliseconds are put in as whole numbers: a Double of seconds may fall just short of them.
+        let thousandths = ((milliseconds % 1_000) + 1_000) % 1_000
+        let seconds = Date(timeIntervalSince1970: Double((milliseconds - thousandths) / 1_000))
+            .formatted(Date.ISO8601FormatStyle())
+        return "\(seconds.dropLast()).\(String(thousandths + 1_000).dropFirst())Z"
     }
 }

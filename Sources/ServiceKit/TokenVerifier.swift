@@ -100,7 +100,7 @@ public actor TokenVerifier {
     }
 
     private func key(named kid: String) async throws -> CheckingKey {
-        if let fetchedAt, fetchedAt.duration(to: .now) > limits.maximumAge, mayAsk {
+        if let fetchedAt, fetchedAt.duration(to: .now) > limits.maximumAge, fetching == nil, mayAsk {
             Task { await fetch() }
         }
         if let key = keys[kid] { return key }

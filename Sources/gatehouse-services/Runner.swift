@@ -1,9 +1,32 @@
 import Foundation
 import Glibc
+import Hummingbird
 import Logging
+import NIOCore
 import ServiceKit
 import ServiceLifecycle
 import UnixSignals
+
+/// A service whose failure to listen says where it wanted to.
+private struct AddressedService: Service {
+    let unit: ServiceUnit
+    let name: String
+    let address: String
+
+    func run() async throws {
+        do {
+            try await unit.run()
+        } catch let error as IOError {
+            throw ListenFailure(
+                description:
+                    "\(name) cannot listen on \(address): \(String(cString: strerror(error.errnoCode)))")
+        }
+    }
+}
+
+private struct ListenFailure: Error, CustomStringConvertible {
+    let description: String
+}
 
 /// Runs services in this process until SIGTERM or SIGINT.
 struct Runner {
@@ -23,11 +46,11 @@ struct Runner {
         isListening: @escaping @Sendable (Int) -> Void = { _ in }
     ) {
         let name = parts.name
-        units.append(
-            parts.unit(ListenSettings(host: host, port: port), log: log) { port in
-                Self.announce(Announcement(service: name, address: host, port: port))
-                isListening(port)
-            })
+        let unit = parts.unit(ListenSettings(host: host, port: port), log: log) { port in
+            Self.announce(Announcement(service: name, address: host, port: port))
+            isListening(port)
+        }
+        units.append(AddressedService(unit: unit, name: name, address: "\(host):\(port)"))
     }
 
     /// Returns when every service has stopped. The last that was added is stopped first.
