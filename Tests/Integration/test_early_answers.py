@@ -88,6 +88,23 @@ def test_a_refused_50_mib_post_is_answered_in_full_over_http_2(gate, path, reaso
     client.close()
 
 
+@pytest.mark.bound(300)
+@pytest.mark.parametrize("protocol", ["--http1.1", "--http2-prior-knowledge"])
+def test_curl_shows_the_problem(gate, tmp_path, protocol):
+    """A client that people use: it sends 50 MiB, and prints what it was told instead."""
+    import json
+    import subprocess
+    body = tmp_path / "body"
+    body.write_bytes(BODY)
+    for path, reason in (("/small", "body_too_large"), ("/secret", "token_missing")):
+        for _ in range(TIMES // 5):
+            # Its exit status may speak of the upload that was cut short; what counts is what it printed.
+            done = subprocess.run(
+                ["curl", "-s", protocol, "--max-time", str(PATIENCE), "-H", "Expect:", "-X", "POST", "--data-binary",
+                 f"@{body}", gate.url(path)], capture_output=True, timeout=PATIENCE + 10, check=False)
+            assert json.loads(done.stdout)["reason"] == reason, done
+
+
 def test_a_chunked_body_past_the_limit_is_refused_where_it_passes(gate, upstream):
     with Client(gate.address()) as client:
         client.send(request("POST", "/small", [("Transfer-Encoding", "chunked")]))
