@@ -65,8 +65,9 @@ extension HTTP2Session {
 
     /// The same with nothing but the lines added.
     @discardableResult public mutating func submitResponse(_ stream: StreamID, endsStream: Bool) -> Bool {
-        let none = FieldTable(capacity: 0)
-        return submitResponse(stream, fields: none, bytes: RawSpan(), endsStream: endsStream)
+        let workspace = unsafe state.pointee.workspace
+        return unsafe submitResponse(
+            stream, fields: workspace.pointee.noFields, bytes: RawSpan(), endsStream: endsStream)
     }
 
     /// Sends an interim response head (1xx but 101, RFC 9110 §15.2); any number may come before the final one.
@@ -84,8 +85,8 @@ extension HTTP2Session {
 
     /// An interim response of only what was added; 100 Continue.
     @discardableResult public mutating func submitInterim(_ stream: StreamID) -> Bool {
-        let none = FieldTable(capacity: 0)
-        return submitInterim(stream, fields: none, bytes: RawSpan())
+        let workspace = unsafe state.pointee.workspace
+        return unsafe submitInterim(stream, fields: workspace.pointee.noFields, bytes: RawSpan())
     }
 
     /// Ends the response with trailers, after the body that was appended. Without any line it is `endBody`.
@@ -194,22 +195,13 @@ private func withPairs<Result>(
 ) -> Result {
     let added = unsafe workspace.pointee.scratch.count
     unsafe WorkspaceState.reservePairs(added &+ fields.count, in: workspace)
-    let pairs = unsafe workspace.pointee.pairs
-    var used = 0
-    var offset = 0
-    func addScratch(_ count: Int) {
-        guard let base = unsafe workspace.pointee.scratch.base else { return }
-        for _ in 0..<count {
-            let line = unsafe workspace.pointee.scratch.line(at: offset)
-            offset = line.next
-            unsafe (pairs + used).initialize(
-                to: pair(UnsafeRawPointer(base), line.name, line.value, isSensitive: line.isSensitive))
-            used &+= 1
-        }
-    }
-    let first = hasStatus ? min(added, 1) : 0
-    addScratch(first)
     return unsafe bytes.withUnsafeBytes { buffer in
+        let pairs = unsafe workspace.pointee.pairs
+        var used = 0
+        var offset = 0
+        if hasStatus {
+            unsafe addScratch(min(added, 1), workspace, pairs, &used, &offset)
+        }
         if let base = buffer.baseAddress {
             for index in 0..<fields.count {
                 let line = fields[index]
@@ -221,8 +213,25 @@ private func withPairs<Result>(
                 used &+= 1
             }
         }
-        addScratch(added &- first)
+        unsafe addScratch(hasStatus ? max(added &- 1, 0) : added, workspace, pairs, &used, &offset)
         return unsafe body(pairs, used)
+    }
+}
+
+/// Adds the next `count` lines of the scratch, from `offset` on. No local function that captures: its variables would
+/// be checked for exclusivity at run time.
+private func addScratch(
+    _ count: Int, _ workspace: UnsafeMutablePointer<WorkspaceState>,
+    _ pairs: UnsafeMutablePointer<nghttp2_nv>,
+    _ used: inout Int, _ offset: inout Int
+) {
+    guard let base = unsafe workspace.pointee.scratch.base else { return }
+    for _ in 0..<count {
+        let line = unsafe workspace.pointee.scratch.line(at: offset)
+        offset = line.next
+        unsafe (pairs + used).initialize(
+            to: pair(UnsafeRawPointer(base), line.name, line.value, isSensitive: line.isSensitive))
+        used &+= 1
     }
 }
 

@@ -244,25 +244,23 @@ private func makeServer(
 private func submitSettings(_ settings: HTTP2Settings, _ handle: OpaquePointer?) {
     // A field costs 32 bytes more here than in our own count (RFC 9113 §6.5.2).
     let listSize = settings.head.head &+ 32 &* settings.head.fields
-    var entries: [nghttp2_settings_entry] = []
-    func add(_ id: nghttp2_settings_id, _ value: Int) {
-        entries.append(
-            nghttp2_settings_entry(
-                settings_id: Int32(id.rawValue), value: UInt32(clamping: value)))
-    }
-    add(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, settings.maxConcurrentStreams)
-    add(NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, settings.streamWindow)
-    add(NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, listSize)
-    if settings.decoderTable != 4096 { add(NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, settings.decoderTable) }
-    // The priority tree of RFC 7540 is deprecated (RFC 9113 §5.3.2), and walking it costs every frame.
-    add(NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1)
-    let count = entries.count
-    let status = unsafe entries.withUnsafeBufferPointer { buffer in
-        unsafe nghttp2_submit_settings(handle, 0, buffer.baseAddress, count)
+    let status = unsafe withUnsafeTemporaryAllocation(of: nghttp2_settings_entry.self, capacity: 5) {
+        entries in
+        unsafe entries[0] = entry(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, settings.maxConcurrentStreams)
+        unsafe entries[1] = entry(NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, settings.streamWindow)
+        unsafe entries[2] = entry(NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, listSize)
+        unsafe entries[3] = entry(NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, settings.decoderTable)
+        // The priority tree of RFC 7540 is deprecated (RFC 9113 §5.3.2), and walking it costs every frame.
+        unsafe entries[4] = entry(NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1)
+        return unsafe nghttp2_submit_settings(handle, 0, entries.baseAddress, entries.count)
     }
     precondition(status == 0, "the settings of HTTP/2 are out of range")
     let window = Int32(clamping: settings.connectionWindow)
     _ = unsafe nghttp2_session_set_local_window_size(handle, 0, 0, window)
+}
+
+private func entry(_ id: nghttp2_settings_id, _ value: Int) -> nghttp2_settings_entry {
+    nghttp2_settings_entry(settings_id: Int32(id.rawValue), value: UInt32(clamping: value))
 }
 
 /// The loop of `write`: one frame a turn, until nothing is left, the limit is reached or blocks run short.

@@ -1,4 +1,5 @@
 internal import CNghttp2
+internal import HTTP
 internal import Memory
 
 /// What the HTTP/2 sessions of one worker share: memory for nghttp2 in size classes (4% of the user instructions of a
@@ -38,7 +39,7 @@ internal import Memory
     static var byteCount: Int { 16 }
 }
 
-@unsafe struct WorkspaceState {
+@unsafe struct WorkspaceState: ~Copyable {
     /// Steps of 64 bytes up to 1 KiB, of 512 up to 8 KiB; the last class holds nghttp2's frame buffer of 16,394 bytes.
     static var classCount: Int { 31 }
 
@@ -53,6 +54,8 @@ internal import Memory
     var scratch = unsafe PackedFields()
     var pairs: UnsafeMutablePointer<nghttp2_nv>
     var pairCapacity = 64
+    /// For heads that have no table: made once, since making one allocates.
+    let noFields = FieldTable(capacity: 0)
 
     init(keptLimit: Int) {
         unsafe self.keptLimit = keptLimit
