@@ -147,7 +147,10 @@ public enum Sockets {
 
 /// Names to addresses. Blocks: for the control side alone.
 public enum Resolver {
-    public struct Failure: Error { public let text: String }
+    public struct Failure: Error {
+        public let text: String
+        public init(text: String) { self.text = text }
+    }
 
     /// Up to 16 addresses of `host`, in the order of `getaddrinfo(3)`.
     public static func resolve(host: String, port: UInt16) throws(Failure) -> [SocketAddress] {

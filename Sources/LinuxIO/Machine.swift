@@ -1,4 +1,5 @@
 internal import CLinux
+internal import Memory
 
 /// The clocks of the machine, in nanoseconds. Read once a loop turn, and passed on as arguments.
 public enum Clock {
@@ -15,6 +16,19 @@ public enum Machine {
 
     /// Raises the soft limit of open descriptors to the hard one; returns the limit in force.
     public static func raiseDescriptorLimit() -> Int { max(Int(cl_raise_descriptor_limit()), 0) }
+
+    /// Memory of the machine, or of the process's control group where that allows less. Bytes.
+    public static var memoryBytes: Int {
+        let machine = Int(cl_memory_bytes())
+        guard let text = try? Files.read("/sys/fs/cgroup/memory.max", limit: 64) else { return machine }
+        var value = 0
+        for byte in text where byte.isDigit {
+            let (product, isOver) = value.multipliedReportingOverflow(by: 10)
+            guard !isOver, product < Int.max - 9 else { return machine }
+            value = product + Int(byte - 0x30)
+        }
+        return value > 0 ? min(value, machine) : machine
+    }
 
     /// The value of an environment variable.
     public static func environment(_ name: String) -> String? {

@@ -15,14 +15,13 @@ public import Upstreams
     let highMask: UInt64
     let lowMask: UInt64
 
-    /// `address` as 16 bytes in network order.
-    public init(address: [UInt8], bits: Int) {
-        precondition(address.count == 16 && bits >= 0 && bits <= 128)
-        let wide = SocketAddress(bytes: address, port: 0, isV6: true)
+    /// `high` and `low` are the 16 bytes of the address as two numbers, most significant first.
+    public init(high: UInt64, low: UInt64, bits: Int) {
+        precondition(bits >= 0 && bits <= 128)
         highMask = AddressRange.mask(bits: min(bits, 64))
         lowMask = AddressRange.mask(bits: max(bits - 64, 0))
-        high = wide.high & highMask
-        low = wide.low & lowMask
+        self.high = high.bigEndian & highMask
+        self.low = low.bigEndian & lowMask
     }
 
     /// The first `bits` of a word in network order, as the machine sees it.

@@ -51,10 +51,17 @@ extension Worker {
         _ = settings.neighbours.send(.connection(descriptor, label: label, peer: peer), to: worker)
     }
 
+    /// Whether all workers together hold as many connections as are allowed.
+    private var isAtLimit: Bool {
+        var sum = 0
+        for index in 0..<settings.connectionCounts.count { sum &+= settings.connectionCounts.load(index) }
+        return sum >= settings.connections
+    }
+
     mutating func begin(
         _ descriptor: consuming Descriptor, label: Int, peer: SocketAddress, _ loop: inout EventLoop
     ) {
-        guard !downstreams.isFull, let listener = snapshots[current].listener(label: label),
+        guard !downstreams.isFull, !isAtLimit, let listener = snapshots[current].listener(label: label),
             !blocks.isExhausted
         else {
             settings.meters.countConnectionRefused()
@@ -206,7 +213,7 @@ extension Worker {
             switch consume message {
             case .snapshot(let snapshot): install(snapshot, &loop)
             case .listen(let label, let number): listen(label: label, number: number, &loop)
-            case .unlisten(let label): unlisten(label: label, &loop)
+            case .unlisten(let number): unlisten(number, &loop)
             case .connection(let descriptor, let label, let peer):
                 begin(descriptor, label: label, peer: peer, &loop)
             case .drain(let deadline): beginDrain(until: deadline, &loop)
@@ -224,9 +231,10 @@ extension Worker {
         }
     }
 
-    private mutating func unlisten(label: Int, _ loop: inout EventLoop) {
+    /// `number` -1 means every listening socket.
+    private mutating func unlisten(_ number: Int32, _ loop: inout EventLoop) {
         for index in 0..<listeners.walkCount {
-            guard let id = listeners.name(at: index), label < 0 || listeners[id].label == label else {
+            guard let id = listeners.name(at: index), number < 0 || listeners[id].number == number else {
                 continue
             }
             // What waits in the queue was promised to its clients by the kernel.
@@ -276,7 +284,7 @@ extension Worker {
 
     private mutating func beginDrain(until deadline: UInt64, _ loop: inout EventLoop) {
         guard !isDraining else { return }
-        unlisten(label: -1, &loop)
+        unlisten(-1, &loop)
         isDraining = true
         drainDeadline = deadline
         _ = loop.timers.schedule(Token(kind: TokenKind.drain, id: .none), at: deadline)

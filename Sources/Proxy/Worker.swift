@@ -14,7 +14,7 @@ public enum WorkerMessage: ~Copyable, Sendable {
     /// Accept from this listening socket, which the control side owns.
     case listen(label: Int, number: Int32)
     /// Accept no longer from it.
-    case unlisten(label: Int)
+    case unlisten(number: Int32)
     /// A connection that another worker has accepted.
     case connection(Descriptor, label: Int, peer: SocketAddress)
     /// Finish what is under way, until `deadline` (monotonic nanoseconds), then stop.
@@ -33,7 +33,7 @@ enum TokenKind {
 /// What a worker is made with, for life.
 public struct WorkerSettings: Sendable {
     public let index: Int
-    /// Most client connections of this worker.
+    /// Most client connections of all workers together.
     public let connections: Int
     /// Most connections to services of this worker.
     public let upstreamConnections: Int
@@ -163,8 +163,17 @@ public struct Worker: ~Copyable {
         settings.generations.store(generation, at: settings.index)
     }
 
-    /// Serves until a drain has ended. On the worker's own thread.
-    public mutating func run() throws(SystemError) {
+    /// Serves until a drain has ended. On the worker's own thread; the first message of its mailbox must be a snapshot,
+    /// and be there.
+    public static func serve(_ settings: WorkerSettings, seed: UInt64) throws(SystemError) {
+        guard let message = settings.mailbox.receive(), case .snapshot(let snapshot) = consume message else {
+            preconditionFailure("a worker begins with a snapshot")
+        }
+        var worker = Worker(settings: settings, snapshot: snapshot, seed: seed)
+        try worker.run()
+    }
+
+    private mutating func run() throws(SystemError) {
         let timers = settings.connections * 2 + settings.upstreamConnections + exchanges.capacity
         var loop = try EventLoop(
             timers: timers, pending: settings.connections + settings.upstreamConnections + 1)

@@ -23,13 +23,13 @@ struct Waiter: ~Copyable {
     var next = SlabID.none
 }
 
-private struct EndpointState: ~Copyable {
+struct EndpointState: ~Copyable {
     var firstIdle = SlabID.none
     var idleCount = 0
     var leased = 0
 }
 
-private struct ServiceState: ~Copyable {
+struct ServiceState: ~Copyable {
     var connections = 0
     var cursor = 0
     var firstWaiter = SlabID.none

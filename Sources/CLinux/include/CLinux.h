@@ -237,6 +237,7 @@ static const int CL_CLOCK_MONOTONIC = CLOCK_MONOTONIC;
 static const int CL_CLOCK_REALTIME = CLOCK_REALTIME;
 
 int cl_usable_cores(void);
+static inline int64_t cl_memory_bytes(void) { return (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE); }
 /* Raises the soft limit of descriptors to the hard one; answers the limit now in force. */
 static inline int64_t cl_raise_descriptor_limit(void) {
     struct rlimit limit;

@@ -1,0 +1,367 @@
+import Config
+import Crypto
+import HTTP
+import JWT
+import LinuxIO
+import Memory
+import Proxy
+import RateLimit
+import Routing
+import TLS
+import Telemetry
+import Upstreams
+import YAML
+
+/// What outlives every configuration: the tables of names, the limiter, the keys of tickets.
+final class Household: Sendable {
+    let routes = LabelTable()
+    let services = LabelTable()
+    let endpoints = LabelTable()
+    let listeners = LabelTable()
+    let reasons = NameTable(Refusal.allCases.map { "\($0.name)" })
+    let limiter: LimitTable
+    let ticketKeys: TicketKeys
+    let tokenHash: SipHash
+
+    init?(limiterKeys: Int) {
+        var random = Random()
+        limiter = LimitTable(slots: limiterKeys, hashKey: (random.next(), random.next()))
+        tokenHash = random.sipHash()
+        guard let keys = TicketKeys(now: Clock.monotonic()) else { return nil }
+        ticketKeys = keys
+    }
+
+    var names: AccessNames {
+        AccessNames(
+            routes: routes.names, services: services.names, endpoints: endpoints.names,
+            listeners: listeners.names,
+            reasons: reasons)
+    }
+}
+
+/// A configuration with everything that it names: files read, names resolved, numbers given. From it come the workers'
+/// snapshots, one each.
+struct Blueprint: Sendable {
+    struct Endpoint: Sendable {
+        let index: Int
+        let address: SocketAddress
+        let authority: [UInt8]
+    }
+
+    /// Most bytes of one file that a configuration names.
+    static let fileBytes = 1 << 20
+
+    let configuration: Configuration
+    let generation: Int
+    private let household: Household
+    private let certificates: [[TLSCertificate]]
+    private let keySets: [[UInt8]]
+    private let endpoints: [[Endpoint]]
+
+    /// Reads and resolves; all that is wrong is told at once, each at its place.
+    init(_ configuration: Configuration, generation: Int, household: Household) throws(Diagnostics) {
+        var errors: [Diagnostic] = []
+        func read(_ path: Located<String>, _ what: String) -> [UInt8] {
+            do {
+                return try Files.read(path.value, limit: Blueprint.fileBytes)
+            } catch {
+                errors.append(
+                    Diagnostic(at: path.place, "cannot read \(what) '\(path.value)': \(error.text)"))
+                return []
+            }
+        }
+        certificates = configuration.listeners.map { listener in
+            (listener.tls?.certificates ?? []).map { pair in
+                TLSCertificate(
+                    chain: read(pair.certificateFile, "certificate"), key: read(pair.keyFile, "private key"))
+            }
+        }
+        keySets = configuration.issuers.map { read($0.keyFile, "key set") }
+        endpoints = configuration.services.map { service in
+            var found: [Endpoint] = []
+            for endpoint in service.endpoints {
+                do throws(Resolver.Failure) {
+                    found += try Blueprint.resolve(endpoint.value, household: household)
+                } catch {
+                    errors.append(Diagnostic(at: endpoint.place, error.text))
+                }
+            }
+            return found
+        }
+        guard errors.isEmpty else { throw Diagnostics(file: configuration.file, errors: errors) }
+        self.configuration = configuration
+        self.generation = generation
+        self.household = household
+    }
+
+    private static func resolve(
+        _ endpoint: EndpointAddress, household: Household
+    ) throws(Resolver.Failure) -> [Endpoint] {
+        let addresses: [SocketAddress]
+        switch endpoint.host {
+        case .address(let host):
+            addresses = [SocketAddress(bytes: host.mappedBytes, port: endpoint.port, isV6: !host.isIPv4)]
+        case .name(let name):
+            do {
+                addresses = try Resolver.resolve(host: name, port: endpoint.port)
+            } catch {
+                throw Resolver.Failure(text: "cannot resolve '\(name)': \(error.text)")
+            }
+        }
+        return addresses.map { address in
+            let label = household.endpoints.label(for: address.text)
+            return Endpoint(index: label, address: address, authority: Array(endpoint.authority.utf8))
+        }
+    }
+
+    /// One worker's snapshot.
+    func snapshot() throws(Diagnostics) -> Snapshot {
+        var errors: [Diagnostic] = []
+        let listeners = makeListeners(&errors)
+        let issuers = makeIssuers(&errors)
+        guard errors.isEmpty else { throw Diagnostics(file: configuration.file, errors: errors) }
+        let table: RouteTable
+        do {
+            table = try RouteTable(rules)
+        } catch {
+            let message = Blueprint.text(of: error, configuration)
+            throw Diagnostics(file: configuration.file, errors: [message])
+        }
+        let http = configuration.http
+        let limits = HeadLimits(
+            requestLine: http.requestLineBytes, head: http.headBytes, fields: http.fieldCount)
+        return Snapshot(
+            generation: generation, table: table,
+            routes: FixedArray(count: configuration.routes.count) { makeRoute(configuration.routes[$0]) },
+            services: FixedArray(count: configuration.services.count) { makeService($0) },
+            issuers: issuers, listeners: listeners,
+            http: HTTPSettings(
+                limits: limits, headTimeout: UInt64(http.headTimeoutNanoseconds),
+                bodyIdleTimeout: UInt64(http.bodyIdleTimeoutNanoseconds),
+                idleTimeout: UInt64(http.idleTimeoutNanoseconds), streams: http.streamCount,
+                resetsPerWindow: http.resets.count, resetWindow: UInt64(http.resets.windowNanoseconds),
+                mergesSlashes: configuration.mergesSlashes),
+            trustedProxies: configuration.clientAddress.trustedProxies.map {
+                AddressRange(high: $0.high, low: $0.low, bits: $0.lengthBits)
+            },
+            ipv6PrefixBits: configuration.clientAddress.ipv6PrefixBits,
+            requestIDField: Array(configuration.requestID.header.utf8), requestIDAcceptance: acceptance,
+            echoesRequestID: configuration.requestID.isEchoed, vouchedFields: vouchedFields)
+    }
+
+    private var acceptance: RequestIDAcceptance {
+        switch configuration.requestID.acceptFrom {
+        case .any: .anyone
+        case .trustedProxies: .trustedProxies
+        case .nobody: .nobody
+        }
+    }
+
+    /// What only we may say to a service, on every route.
+    private var vouchedFields: [[UInt8]] {
+        var names = ["X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded"]
+        names.append(configuration.requestID.header)
+        for issuer in configuration.issuers {
+            for claim in issuer.forwardedClaims where !names.contains(claim.field) {
+                names.append(claim.field)
+            }
+        }
+        return names.map { Array($0.utf8) }
+    }
+
+    private var rules: [RouteRule] {
+        configuration.routes.enumerated().map { index, route in
+            let listeners: [Int]
+            switch route.listeners {
+            case .all: listeners = []
+            case .only(let chosen): listeners = chosen
+            }
+            return RouteRule(
+                index: index, prefix: Array(route.prefix.value.utf8),
+                hosts: route.hosts.map { Array(($0.isWildcard ? "*." + $0.name : $0.name).utf8) },
+                listeners: listeners)
+        }
+    }
+
+    private static func text(of error: RouteTableError, _ configuration: Configuration) -> Diagnostic {
+        switch error {
+        case .tie(let first, let second):
+            let other = configuration.routes[first].name.value
+            return Diagnostic(
+                at: configuration.routes[second].name.place,
+                "this route and '\(other)' match the same requests")
+        case .badPrefix(let rule):
+            return Diagnostic(at: configuration.routes[rule].prefix.place, "the prefix is not valid")
+        case .badHost(let rule):
+            return Diagnostic(at: configuration.routes[rule].name.place, "a host of this route is not valid")
+        }
+    }
+
+    private func makeRoute(_ route: RouteSettings) -> RoutePlan {
+        let issuer: Int
+        switch route.authentication {
+        case .none: issuer = -1
+        case .issuer(let index): issuer = index
+        }
+        // A prefix's trailing slash is no part of what is stripped: what is left must begin with one.
+        var prefix = Array(route.prefix.value.utf8)
+        while prefix.last == UInt8(ascii: "/") { prefix.removeLast() }
+        return RoutePlan(
+            label: household.routes.label(for: route.name.value), name: Array(route.name.value.utf8),
+            service: route.service, issuer: issuer,
+            limits: FixedArray(count: route.limits.count) {
+                makeLimit(configuration.limits[route.limits[$0]])
+            },
+            bodyLimit: route.bodyMaxBytes, connectTimeout: UInt64(route.timeouts.connectNanoseconds),
+            requestTimeout: UInt64(route.timeouts.requestNanoseconds),
+            idleTimeout: UInt64(route.timeouts.idleNanoseconds),
+            strippedBytes: route.stripsPrefix ? prefix.count : 0, preservesHost: route.preservesHost,
+            isLogged: route.isLogged)
+    }
+
+    private func makeLimit(_ settings: LimitSettings) -> LimitPlan {
+        let name = Array(settings.name.value.utf8)
+        let seconds = max(settings.rate.windowNanoseconds / 1_000_000_000, 1)
+        let limit = household.limiter.limit(
+            name: name.rawSpan, count: settings.rate.count, periodSeconds: seconds, burst: settings.burst)
+        let subject: LimitSubject
+        switch settings.owner {
+        case .client: subject = .client
+        case .subject: subject = .subject
+        case .consumer: subject = .consumer
+        }
+        return LimitPlan(limit: limit, subject: subject, name: name, isAlwaysTold: settings.fields == .always)
+    }
+
+    private func makeService(_ index: Int) -> ServicePlan {
+        let service = configuration.services[index]
+        let balance: Upstreams.Balance
+        switch service.balance {
+        case .roundRobin: balance = .roundRobin
+        case .leastRequest: balance = .leastRequest
+        case .random: balance = .random
+        }
+        return ServicePlan(
+            index: household.services.label(for: service.name.value),
+            endpoints: FixedArray(count: endpoints[index].count) {
+                let endpoint = endpoints[index][$0]
+                return EndpointPlan(
+                    index: endpoint.index, address: endpoint.address, authority: endpoint.authority)
+            },
+            balance: balance, connectTimeout: UInt64(service.timeouts.connectNanoseconds),
+            requestTimeout: UInt64(service.timeouts.requestNanoseconds),
+            idleTimeout: UInt64(service.timeouts.idleNanoseconds),
+            keepaliveIdle: UInt64(service.keepaliveIdleNanoseconds),
+            keepaliveConnections: service.keepaliveConnections)
+    }
+
+    // MARK: What OpenSSL has to judge
+
+    private func makeListeners(_ errors: inout [Diagnostic]) -> FixedArray<ListenerPlan> {
+        var servers: [Int: TLSServerBox] = [:]
+        for (index, listener) in configuration.listeners.enumerated() {
+            guard let tls = listener.tls else { continue }
+            let http2: [ApplicationProtocol] = listener.protocols.hasHTTP2 ? [.h2] : []
+            let http1: [ApplicationProtocol] = listener.protocols.hasHTTP1 ? [.http11] : []
+            let settings = TLSServerSettings(
+                certificates: certificates[index],
+                minimumVersion: tls.minimumVersion == .tls12 ? .tls12 : .tls13,
+                protocols: listener.protocols.prefersHTTP2 ? http2 + http1 : http1 + http2,
+                listenerName: listener.name.value)
+            do {
+                servers[index] = TLSServerBox(try TLSServer(settings, ticketKeys: household.ticketKeys))
+            } catch {
+                errors.append(Blueprint.text(of: error, listener))
+            }
+        }
+        return FixedArray(count: configuration.listeners.count) { index in
+            let listener = configuration.listeners[index]
+            return ListenerPlan(
+                label: household.listeners.label(for: listener.name.value),
+                name: Array(listener.name.value.utf8),
+                tls: servers[index]?.take(), allowsHTTP1: listener.protocols.hasHTTP1,
+                allowsHTTP2: listener.protocols.hasHTTP2,
+                handshakeTimeout: UInt64(listener.tls?.handshakeTimeoutNanoseconds ?? 0),
+                handshakesInFlight: listener.tls?.handshakesInFlight ?? 0,
+                connectionsPerClient: listener.connections.perClient)
+        }
+    }
+
+    private static func text(of error: TLSSettingsError, _ listener: ListenerSettings) -> Diagnostic {
+        let pairs = listener.tls?.certificates ?? []
+        guard let pair = error.pair, pair < pairs.count else {
+            return Diagnostic(at: listener.name.place, error.reason)
+        }
+        let isKey: Bool
+        switch error {
+        case .badKey, .keyDoesNotFit: isKey = true
+        case .noCertificates, .badCertificate, .refused: isKey = false
+        }
+        let file = isKey ? pairs[pair].keyFile : pairs[pair].certificateFile
+        return Diagnostic(at: file.place, "'\(file.value)': \(error.reason)")
+    }
+
+    private func makeIssuers(_ errors: inout [Diagnostic]) -> FixedArray<IssuerPlan> {
+        var plans: [IssuerPlanBox] = []
+        for (index, issuer) in configuration.issuers.enumerated() {
+            do {
+                plans.append(IssuerPlanBox(try makeIssuer(issuer, keys: keySets[index])))
+            } catch {
+                errors.append(Diagnostic(at: issuer.keyFile.place, "\(error)"))
+            }
+        }
+        guard errors.isEmpty else {
+            return FixedArray(count: 0) { _ in preconditionFailure("no element is made") }
+        }
+        return FixedArray(count: plans.count) { plans[$0].take() }
+    }
+
+    private struct IssuerFailure: Error, CustomStringConvertible { let description: String }
+
+    private func makeIssuer(_ issuer: Config.IssuerSettings, keys: [UInt8]) throws(IssuerFailure)
+        -> IssuerPlan
+    {
+        let keySet: KeySet
+        do {
+            keySet = try KeySet(file: keys.rawSpan)
+        } catch {
+            throw IssuerFailure(description: "'\(issuer.keyFile.value)': \(error.description)")
+        }
+        let settings: JWT.IssuerSettings
+        do {
+            settings = try JWT.IssuerSettings(
+                issuer: issuer.issuer, audiences: issuer.audiences,
+                leewaySeconds: issuer.leewayNanoseconds / 1_000_000_000,
+                requiredClaims: issuer.requiredClaims,
+                maxTokenBytes: issuer.maxTokenBytes,
+                tokenType: issuer.tokenType == .any ? .any : .accessToken,
+                forwards: issuer.forwardedClaims.map { .init(fieldName: $0.field, claimName: $0.claim) },
+                cacheEntries: issuer.cachedTokens,
+                negativeSeconds: issuer.negativeCacheNanoseconds / 1_000_000_000)
+        } catch {
+            throw IssuerFailure(description: error.description)
+        }
+        let fingerprint = (settings.fingerprint, keySet.digest.words[0])
+        return IssuerPlan(
+            fingerprint: fingerprint,
+            verifier: TokenVerifier(settings: settings, keySet: keySet, hash: household.tokenHash),
+            forwardNames: issuer.forwardedClaims.map { Array($0.field.utf8) }, passesToken: issuer.passesToken
+        )
+    }
+}
+
+// Boxes for what cannot be copied, so that it can wait in a collection.
+private final class TLSServerBox {
+    private var server: TLSServer?
+    init(_ server: consuming TLSServer) { self.server = consume server }
+    func take() -> TLSServer? { server.take() }
+}
+
+private final class IssuerPlanBox {
+    private var plan: IssuerPlan?
+    init(_ plan: consuming IssuerPlan) { self.plan = consume plan }
+    func take() -> IssuerPlan {
+        guard let plan = plan.take() else { preconditionFailure("a plan is taken once") }
+        return plan
+    }
+}

@@ -1,0 +1,168 @@
+import Config
+import HTTP
+import HTTP1
+import LinuxIO
+import Memory
+import Reactor
+import TLS
+import Telemetry
+
+/// The control loop: signals, messages of other threads, and the read-only admin server.
+struct Control: ~Copyable {
+    enum Kind {
+        static let signals: UInt8 = 0
+        static let adminListener: UInt8 = 1
+        static let adminConnection: UInt8 = 2
+        static let rotation: UInt8 = 3
+    }
+
+    /// Connections of the admin server at once; one more is closed at once.
+    static let adminConnections = 64
+    static let adminTimeout: UInt64 = 5_000_000_000
+    static let ticketRotation: UInt64 = 3600 * 1_000_000_000
+
+    let fleet: Fleet
+    let signals: SignalSource
+    let log: EventLog
+    let drainTimeout: UInt64
+    let blocks = BlockPool(limit: 1024, keep: 4)
+    var connections = Slab<AdminConnection>(capacity: Control.adminConnections)
+    var head = RequestHead(fieldCapacity: 64)
+    var isReloading = false
+    var wantsReload = false
+    var isDraining = false
+    var liveWorkers: Int
+    var adminSocket: Descriptor?
+    var adminNumber: Int32?
+
+    static func run(
+        _ fleet: Fleet, signals: consuming SignalSource, options: ServerOptions, log: EventLog
+    ) throws(SystemError) {
+        var loop = try EventLoop(timers: 256, pending: 256)
+        var control = Control(
+            fleet: fleet, signals: signals, log: log, drainTimeout: options.drainTimeout,
+            liveWorkers: fleet.workers)
+        try loop.add(control.signals.number, Token(kind: Kind.signals, id: .none), .level)
+        try loop.watch(fleet.mail.wakeUp)
+        _ = loop.timers.schedule(Token(kind: Kind.rotation, id: .none), at: loop.now + ticketRotation)
+        try control.openAdmin(&loop)
+        Machine.notify("READY=1")
+        log.tell(
+            .info, "ready",
+            [
+                ("version", options.version), ("workers", "\(fleet.workers)"),
+                ("process", "\(Machine.processNumber)"),
+            ])
+        loop.run(&control)
+    }
+
+    private init(
+        fleet: Fleet, signals: consuming SignalSource, log: EventLog, drainTimeout: UInt64, liveWorkers: Int
+    ) {
+        self.fleet = fleet
+        self.signals = signals
+        self.log = log
+        self.drainTimeout = drainTimeout
+        self.liveWorkers = liveWorkers
+    }
+
+    private mutating func openAdmin(_ loop: inout EventLoop) throws(SystemError) {
+        guard let place = fleet.adminAddress?.value else { return }
+        var address = SocketAddress(
+            bytes: place.host.mappedBytes, port: place.port, isV6: !place.host.isIPv4)
+        let socket = try Sockets.listen(at: address, sharesPort: false, backlog: 64)
+        address.port = try Sockets.localPort(of: socket)
+        let number = socket.number
+        adminSocket = consume socket
+        adminNumber = number
+        try loop.add(number, Token(kind: Kind.adminListener, id: .none), .level)
+        log.tell(.info, "listening", [("listener", "admin"), ("address", address.text)])
+    }
+}
+
+extension Control: EventHandler {
+    mutating func ready(_ token: Token, _ readiness: Readiness, _ loop: inout EventLoop) {
+        switch token.kind {
+        case Kind.signals: takeSignals(&loop)
+        case Kind.adminListener: acceptAdmin(&loop)
+        case Kind.adminConnection:
+            if connections.contains(token.id) { driveAdmin(token.id, &loop) }
+        default: return
+        }
+    }
+
+    mutating func resume(_ token: Token, _ loop: inout EventLoop) {}
+
+    mutating func timerFired(_ token: Token, _ loop: inout EventLoop) {
+        switch token.kind {
+        case Kind.adminConnection:
+            if connections.contains(token.id) { closeAdmin(token.id, &loop) }
+        case Kind.rotation:
+            fleet.household.ticketKeys.rotate(now: loop.now)
+            _ = loop.timers.schedule(
+                Token(kind: Kind.rotation, id: .none), at: loop.now + Control.ticketRotation)
+        default: return
+        }
+    }
+
+    mutating func mail(_ loop: inout EventLoop) {
+        fleet.mail.wakeUp.clear()
+        while let message = fleet.mail.receive() {
+            switch message {
+            case .workerEnded:
+                liveWorkers -= 1
+                if !isDraining {
+                    // A worker ends by itself only when its loop could not be made: nothing can be served right.
+                    log.tell(.error, "worker_lost")
+                    beginDrain(&loop)
+                }
+                if liveWorkers == 0 { loop.stop() }
+            case .reloadEnded:
+                isReloading = false
+                if wantsReload {
+                    wantsReload = false
+                    reload()
+                }
+            }
+        }
+    }
+
+    mutating func turnEnded(_ loop: inout EventLoop) {}
+
+    private mutating func takeSignals(_ loop: inout EventLoop) {
+        while let name = signals.take() {
+            switch name {
+            case .hangUp: reload()
+            case .user1: fleet.reopenLogs()
+            case .terminate, .interrupt:
+                if isDraining {
+                    // Asked twice: now.
+                    fleet.beginDrain(until: loop.now)
+                } else {
+                    beginDrain(&loop)
+                }
+            case .other: continue
+            }
+        }
+    }
+
+    private mutating func reload() {
+        guard !isDraining else { return }
+        // One at a time; however many were asked for meanwhile, one more sees the newest file.
+        if isReloading {
+            wantsReload = true
+            return
+        }
+        isReloading = true
+        Machine.notify("RELOADING=1")
+        fleet.beginReload()
+        Machine.notify("READY=1")
+    }
+
+    private mutating func beginDrain(_ loop: inout EventLoop) {
+        isDraining = true
+        Machine.notify("STOPPING=1")
+        log.tell(.info, "draining", [("timeout_ms", "\(drainTimeout / 1_000_000)")])
+        fleet.beginDrain(until: loop.now + drainTimeout)
+    }
+}

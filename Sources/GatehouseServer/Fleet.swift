@@ -1,0 +1,321 @@
+import Config
+import Crypto
+import LinuxIO
+import Memory
+import Proxy
+import RateLimit
+import Reactor
+import Synchronization
+import Telemetry
+import YAML
+
+/// What the control loop is told by other threads.
+enum ControlMessage: Sendable {
+    case workerEnded
+    case reloadEnded
+}
+
+/// The workers, and the configuration that they run. Reloads happen on a thread of their own, one at a time.
+final class Fleet: Sendable {
+    private struct State: ~Copyable {
+        var configuration: Configuration
+        var generation = 1
+        var listeners: Listeners
+        /// Sockets to be closed when all workers run at least the generation beside them.
+        var retired: [(generation: Int, sockets: [SlabID])] = []
+    }
+
+    let options: ServerOptions
+    let household: Household
+    let log: EventLog
+    let workers: Int
+    let metrics: [WorkerMetrics]
+    let connectionCounts: SharedCells
+    let generations: SharedCells
+    let mail: Mailbox<ControlMessage>
+    let adminAddress: Located<BindAddress>?
+    private let mailboxes: [Mailbox<WorkerMessage>]
+    private let logThread: LogThread
+    private let logNumber: Int32
+    private let threads = Mutex<[WorkThread]>([])
+    private let state: Mutex<State>
+    private let connections: Int
+    private let upstreamConnections: Int
+    private let blockBytes: Int
+
+    init(
+        _ configuration: Configuration, options: ServerOptions, household: Household, log: EventLog
+    ) throws(StartError) {
+        self.options = options
+        self.household = household
+        self.log = log
+        let workers = Fleet.workerCount(configuration)
+        self.workers = workers
+        metrics = (0..<workers).map { _ in WorkerMetrics() }
+        connectionCounts = SharedCells(count: workers)
+        generations = SharedCells(count: workers)
+        connections = try Fleet.connectionLimit(configuration)
+        upstreamConnections = max(connections, 1024)
+        blockBytes = Fleet.memoryBudget(configuration) / 2 / workers
+        adminAddress = configuration.adminListen
+        do {
+            mail = try Mailbox(capacity: 1024)
+            var boxes: [Mailbox<WorkerMessage>] = []
+            for _ in 0..<workers { boxes.append(try Mailbox(capacity: 4096)) }
+            mailboxes = boxes
+        } catch {
+            throw .system("cannot make mailboxes: \(error.text)")
+        }
+        (logThread, logNumber) = try Fleet.makeLog(configuration, workers: workers, log: log)
+        state = Mutex(State(configuration: configuration, listeners: Listeners(workers: workers)))
+    }
+
+    static func workerCount(_ configuration: Configuration) -> Int {
+        switch configuration.workers {
+        case .auto: max(Machine.usableCores, 1)
+        case .count(let count): count
+        }
+    }
+
+    private static func memoryBudget(_ configuration: Configuration) -> Int {
+        switch configuration.memoryBudget {
+        case .bytes(let bytes): bytes
+        case .threeQuarters: Machine.memoryBytes / 4 * 3
+        }
+    }
+
+    /// Half of the descriptors, less some: each connection of a client may need one to a service.
+    private static func connectionLimit(_ configuration: Configuration) throws(StartError) -> Int {
+        let room = max((Machine.raiseDescriptorLimit() - Server.reservedDescriptors) / 2, 64)
+        var wanted = 0
+        for listener in configuration.listeners {
+            guard let most = listener.connections.max else {
+                return min(room, Server.defaultConnections)
+            }
+            if most.value > room {
+                let text =
+                    "\(most.value) connections need more descriptors than there are: \(room) are possible under this limit (ulimit -n)"
+                throw .configuration(
+                    Diagnostics(file: configuration.file, errors: [Diagnostic(at: most.place, text)]))
+            }
+            wanted += most.value
+        }
+        return min(max(wanted, 1), room)
+    }
+
+    private static func makeLog(
+        _ configuration: Configuration, workers: Int, log: EventLog
+    ) throws(StartError) -> (LogThread, Int32) {
+        let destination: LogThread.Destination
+        var number: Int32 = 1
+        switch configuration.accessLog.destination {
+        case .stdout: destination = .standardOutput
+        case .stderr:
+            destination = .standardError
+            number = 2
+        case .none: destination = .none
+        case .file(let path):
+            destination = .file(path.value)
+            do {
+                number = try Files.openToAppend(path.value).release()
+            } catch {
+                let message = Diagnostic(at: path.place, "cannot open the log '\(path.value)': \(error.text)")
+                throw .configuration(Diagnostics(file: configuration.file, errors: [message]))
+            }
+        }
+        // A power of two for each worker, together no more than the configured queue; 64 KiB hold some hundred lines.
+        var ringBytes = 65536
+        while destination != .none, ringBytes * 2 * workers <= configuration.accessLog.queueBytes {
+            ringBytes *= 2
+        }
+        do {
+            let thread = try LogThread(
+                workers: workers, ringBytes: ringBytes, destination: destination, log: log)
+            return (thread, number)
+        } catch {
+            throw .system("cannot start the log thread: \(error.text)")
+        }
+    }
+
+    /// Builds the first snapshots, opens the ports, starts all threads.
+    func start() throws(StartError) {
+        let result: Result<[Listeners.Opened], StartError> = state.withLock { state in
+            do throws(StartError) {
+                return .success(try open(&state))
+            } catch {
+                return .failure(error)
+            }
+        }
+        let opened = try result.get()
+        for each in opened {
+            log.tell(.info, "listening", [("listener", each.listener), ("address", each.address)])
+        }
+        let (thread, number) = (logThread, logNumber)
+        spawn("log") { thread.run(first: Descriptor(owning: number)) }
+    }
+
+    private func open(_ state: inout State) throws(StartError) -> [Listeners.Opened] {
+        let opened: [Listeners.Opened]
+        do {
+            let blueprint = try Blueprint(state.configuration, generation: 1, household: household)
+            for worker in 0..<workers { try startWorker(worker, blueprint.snapshot()) }
+            opened = try state.listeners.open(state.configuration, household: household) {
+                worker, label, number in
+                _ = mailboxes[worker].send(.listen(label: label, number: number))
+            }
+        } catch let error as Diagnostics {
+            throw .configuration(error)
+        } catch {
+            throw .system("\(error)")
+        }
+        return opened
+    }
+
+    private func startWorker(_ index: Int, _ snapshot: consuming Snapshot) throws(StartError) {
+        var random = Random()
+        let settings = WorkerSettings(
+            index: index, connections: connections, upstreamConnections: upstreamConnections,
+            blockBytes: blockBytes, limiter: household.limiter, meters: metrics[index],
+            connectionCounts: connectionCounts, generations: generations,
+            log: AccessLogRing(
+                ring: logThread.ring(index), isSleeping: logThread.isSleeping,
+                wakeNumber: logThread.wakeNumber,
+                isOn: logThread.isOn),
+            names: household.names, mailbox: mailboxes[index], neighbours: Neighbours(mailboxes))
+        let seed = random.next()
+        // The snapshot reaches its worker through the mailbox, as every later one does.
+        let letter = mailboxes[index].send(.snapshot(snapshot))
+        precondition(letter == nil, "a fresh mailbox has room")
+        let (log, mail) = (log, mail)
+        spawn("worker-\(index)") {
+            do throws(SystemError) {
+                try Worker.serve(settings, seed: seed)
+            } catch {
+                log.tell(.error, "worker_failed", [("worker", "\(index)"), ("reason", error.text)])
+            }
+            _ = mail.send(.workerEnded)
+        }
+    }
+
+    private func spawn(_ name: String, _ body: @escaping @Sendable () -> Void) {
+        do {
+            let thread = try WorkThread(name: name, body)
+            threads.withLock { $0.append(thread) }
+        } catch {
+            log.tell(.error, "thread_failed", [("thread", name), ("reason", error.text)])
+        }
+    }
+
+    // MARK: Reload
+
+    /// Builds the file's configuration whole and gives it to every worker, or keeps what runs and says why. On a thread
+    /// of its own, so that the control loop goes on.
+    func beginReload() {
+        let fleet = self
+        do {
+            _ = try WorkThread(name: "reload") {
+                fleet.reload()
+                _ = fleet.mail.send(.reloadEnded)
+            }
+        } catch {
+            log.tell(.error, "reload_refused", [("reason", error.text)])
+            _ = mail.send(.reloadEnded)
+        }
+    }
+
+    private func reload() {
+        state.withLock { state in
+            do throws(Diagnostics) {
+                let opened = try exchange(&state)
+                for each in opened {
+                    log.tell(.info, "listening", [("listener", each.listener), ("address", each.address)])
+                }
+                log.tell(
+                    .info, "reloaded",
+                    [("generation", "\(state.generation)"), ("file", options.configurationFile)])
+            } catch {
+                log.tell(.error, "reload_refused", [("reason", error.description)])
+            }
+        }
+    }
+
+    private func exchange(_ state: inout State) throws(Diagnostics) -> [Listeners.Opened] {
+        let configuration = try ConfigurationFile.load(options.configurationFile).get()
+        let generation = state.generation + 1
+        let blueprint = try Blueprint(configuration, generation: generation, household: household)
+        // All snapshots stand before the first is sent: a mistake leaves everything as it was.
+        let letters = SnapshotLetters()
+        for _ in 0..<workers { letters.append(try blueprint.snapshot()) }
+        let opened = try state.listeners.open(configuration, household: household) { worker, label, number in
+            _ = mailboxes[worker].send(.listen(label: label, number: number))
+        }
+        tellFixed(configuration, state.configuration)
+        for worker in 0..<workers {
+            guard let snapshot = letters.take() else { break }
+            if mailboxes[worker].send(.snapshot(snapshot)) != nil {
+                log.tell(.error, "mailbox_full", [("worker", "\(worker)")])
+            }
+        }
+        let retired = state.listeners.retire(configuration) { worker, number in
+            _ = mailboxes[worker].send(.unlisten(number: number))
+        }
+        state.configuration = configuration
+        state.generation = generation
+        closeRetired(&state)
+        if !retired.isEmpty { state.retired.append((generation + 1, retired)) }
+        return opened
+    }
+
+    /// What a reload cannot change is said, not ignored in silence.
+    private func tellFixed(_ new: Configuration, _ old: Configuration) {
+        var names: [String] = []
+        if new.workers != old.workers { names.append("workers") }
+        if new.memoryBudget != old.memoryBudget { names.append("memory") }
+        if new.limiterKeys != old.limiterKeys { names.append("limiter") }
+        if new.accessLog != old.accessLog { names.append("log.access") }
+        if new.errorLog != old.errorLog { names.append("log.errors") }
+        if new.adminListen?.value != old.adminListen?.value { names.append("admin") }
+        if new.listeners.map(\.connections.max?.value) != old.listeners.map(\.connections.max?.value) {
+            names.append("connections.max")
+        }
+        guard !names.isEmpty else { return }
+        log.tell(.warning, "needs_restart", [("keys", names.joined(separator: ", "))])
+    }
+
+    /// Sockets that every worker has let go of are closed: a later snapshot than the one behind which their removal was
+    /// sent runs everywhere.
+    private func closeRetired(_ state: inout State) {
+        var least = Int.max
+        for worker in 0..<workers { least = min(least, generations.load(worker)) }
+        for each in state.retired where each.generation <= least { state.listeners.close(each.sockets) }
+        state.retired.removeAll { $0.generation <= least }
+    }
+
+    var generation: Int { state.withLock { $0.generation } }
+
+    // MARK: The end
+
+    func reopenLogs() { logThread.reopen() }
+
+    func beginDrain(until deadline: UInt64) {
+        for mailbox in mailboxes { _ = mailbox.send(.drain(deadline: deadline)) }
+    }
+
+    /// After the last worker has ended: writes what the log still holds and joins all threads.
+    func finish() {
+        logThread.stop()
+        for thread in threads.withLock({ $0 }) { thread.join() }
+    }
+}
+
+/// Snapshots that wait to be sent.
+private final class SnapshotLetters {
+    private var waiting = FixedQueue<Snapshot>(capacity: 512)
+
+    func append(_ snapshot: consuming Snapshot) {
+        let refused = waiting.push(snapshot)
+        precondition(refused == nil, "there are at most 512 workers")
+    }
+
+    func take() -> Snapshot? { waiting.pop() }
+}

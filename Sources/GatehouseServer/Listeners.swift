@@ -1,0 +1,131 @@
+import Config
+import LinuxIO
+import Memory
+import Proxy
+import Telemetry
+import YAML
+
+/// The listening sockets: opened once, one a worker for each address, and held for as long as the address is configured.
+/// Workers only watch them.
+struct Listeners: ~Copyable, Sendable {
+    /// Connections that the kernel may hold for a socket before they are accepted.
+    static let backlog: Int32 = 4096
+
+    struct Socket: ~Copyable, Sendable {
+        let key: String
+        let label: Int
+        let descriptors: FixedArray<Descriptor>
+    }
+
+    /// What an address comes to: where it is bound, with the port that the kernel chose.
+    struct Opened: Sendable {
+        let listener: String
+        let address: String
+    }
+
+    private var sockets: Slab<Socket>
+    private let workers: Int
+
+    init(workers: Int) {
+        sockets = Slab(capacity: ConfigurationBounds.listeners * ConfigurationBounds.addressesPerListener)
+        self.workers = workers
+    }
+
+    private static func key(_ listener: ListenerSettings, _ address: BindAddress, _ index: Int) -> String {
+        // Two addresses with port 0 are two sockets: their place tells them apart.
+        "\(listener.name.value) \(address.text)" + (address.port == 0 ? " #\(index)" : "")
+    }
+
+    /// Opens what `configuration` has and is not open yet; nothing stays open when something fails. Then `send` is
+    /// called for each new socket with its worker, label and number. Old ones stay until `closeUnused`.
+    mutating func open(
+        _ configuration: Configuration, household: Household, send: (Int, Int, Int32) -> Void
+    ) throws(Diagnostics) -> [Opened] {
+        var made: [SlabID] = []
+        var opened: [Opened] = []
+        var errors: [Diagnostic] = []
+        for listener in configuration.listeners {
+            for (index, address) in listener.addresses.enumerated() {
+                let key = Listeners.key(listener, address.value, index)
+                guard find(key) == nil else { continue }
+                do {
+                    let label = household.listeners.label(for: listener.name.value)
+                    let (id, port) = try bind(address.value, key: key, label: label)
+                    made.append(id)
+                    let bound = SocketAddress(
+                        bytes: address.value.host.mappedBytes, port: port, isV6: !address.value.host.isIPv4)
+                    opened.append(Opened(listener: listener.name.value, address: bound.text))
+                } catch {
+                    let hint = error.isAddressInUse ? "; is another gateway running?" : ""
+                    errors.append(
+                        Diagnostic(
+                            at: address.place, "cannot listen at \(address.value.text): \(error.text)\(hint)")
+                    )
+                }
+            }
+        }
+        guard errors.isEmpty else {
+            for id in made { _ = sockets.remove(id) }
+            throw Diagnostics(file: configuration.file, errors: errors)
+        }
+        for id in made {
+            for worker in 0..<workers {
+                send(worker, sockets[id].label, sockets[id].descriptors[worker].number)
+            }
+        }
+        return opened
+    }
+
+    private func find(_ key: String) -> SlabID? {
+        for index in 0..<sockets.walkCount {
+            if let id = sockets.name(at: index), sockets[id].key == key { return id }
+        }
+        return nil
+    }
+
+    private mutating func bind(
+        _ address: BindAddress, key: String, label: Int
+    ) throws(SystemError) -> (SlabID, UInt16) {
+        var place = SocketAddress(
+            bytes: address.host.mappedBytes, port: address.port, isV6: !address.host.isIPv4)
+        if place.port != 0 {
+            // Without SO_REUSEPORT, or a second gateway would share the port in silence.
+            _ = try Sockets.listen(at: place, sharesPort: false, backlog: 0)
+        }
+        var numbers: [Int32] = []
+        do {
+            for _ in 0..<workers {
+                let descriptor = try Sockets.listen(at: place, sharesPort: true, backlog: Listeners.backlog)
+                if place.port == 0 { place.port = try Sockets.localPort(of: descriptor) }
+                numbers.append(descriptor.release())
+            }
+        } catch {
+            for number in numbers { _ = Descriptor(owning: number) }
+            throw error
+        }
+        let descriptors = FixedArray(count: workers) { Descriptor(owning: numbers[$0]) }
+        return (sockets.insert(Socket(key: key, label: label, descriptors: descriptors)), place.port)
+    }
+
+    /// Tells the workers to let go of sockets that `configuration` no longer has; returns their names, to be closed when
+    /// every worker has.
+    mutating func retire(_ configuration: Configuration, send: (Int, Int32) -> Void) -> [SlabID] {
+        var wanted: Set<String> = []
+        for listener in configuration.listeners {
+            for (index, address) in listener.addresses.enumerated() {
+                wanted.insert(Listeners.key(listener, address.value, index))
+            }
+        }
+        var retired: [SlabID] = []
+        for index in 0..<sockets.walkCount {
+            guard let id = sockets.name(at: index), !wanted.contains(sockets[id].key) else { continue }
+            for worker in 0..<workers { send(worker, sockets[id].descriptors[worker].number) }
+            retired.append(id)
+        }
+        return retired
+    }
+
+    mutating func close(_ ids: [SlabID]) {
+        for id in ids where sockets.contains(id) { _ = sockets.remove(id) }
+    }
+}

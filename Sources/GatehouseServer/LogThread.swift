@@ -1,0 +1,98 @@
+import LinuxIO
+import Memory
+import Synchronization
+
+/// The thread that writes the access log: takes what the workers have left in their rings, and hands it to the kernel in
+/// large pieces. Workers never wait for it.
+final class LogThread: Sendable {
+    enum Destination: Sendable, Equatable {
+        case standardOutput
+        case standardError
+        case file(String)
+        case none
+    }
+
+    private let rings: [ByteRing]
+    let isSleeping = SharedCells(count: 1)
+    private let wakeUp: WakeUp
+    private let destination: Destination
+    private let isStopping = Atomic(false)
+    private let wantsReopen = Atomic(false)
+    private let log: EventLog
+
+    /// `ringBytes` for each of `workers`, a power of two.
+    init(workers: Int, ringBytes: Int, destination: Destination, log: EventLog) throws(SystemError) {
+        rings = (0..<workers).map { _ in ByteRing(capacity: ringBytes) }
+        wakeUp = try WakeUp()
+        self.destination = destination
+        self.log = log
+    }
+
+    var isOn: Bool { destination != .none }
+    var wakeNumber: Int32 { wakeUp.number }
+    func ring(_ worker: Int) -> ByteRing { rings[worker] }
+
+    /// Opens the file anew (SIGUSR1), so that what was moved away is written to no longer.
+    func reopen() {
+        wantsReopen.store(true, ordering: .releasing)
+        wakeUp.signal()
+    }
+
+    /// Writes what is left, then ends the thread.
+    func stop() {
+        isStopping.store(true, ordering: .releasing)
+        wakeUp.signal()
+    }
+
+    /// The thread's body. `first` is the file that was opened at the start, where a mistake could still be told.
+    func run(first: consuming Descriptor) {
+        var file = first
+        guard var poller = try? Poller(capacity: 1) else { return }
+        try? poller.add(wakeUp.number, token: 0, interest: .level)
+        while true {
+            if wantsReopen.exchange(false, ordering: .acquiring), case .file(let path) = destination {
+                do {
+                    file = try Files.openToAppend(path)
+                    log.tell(.info, "log_reopened", [("file", path)])
+                } catch {
+                    log.tell(.error, "log_reopen_failed", [("file", path), ("reason", error.text)])
+                }
+            }
+            let stops = isStopping.load(ordering: .acquiring)
+            if drain(to: file) {
+                if stops { continue }
+                // More will come soon: a short nap gathers lines, and spares the workers the call that wakes us.
+                _ = poller.wait(milliseconds: 5)
+                wakeUp.clear()
+                continue
+            }
+            if stops { break }
+            isSleeping.store(1, at: 0)
+            // A line that was left just before the flag was set would otherwise wait for the next one.
+            if drain(to: file) { continue }
+            _ = poller.wait(milliseconds: 1000)
+            isSleeping.store(0, at: 0)
+            wakeUp.clear()
+        }
+        switch destination {
+        // These two are not ours to close.
+        case .standardOutput, .standardError: _ = file.release()
+        case .file, .none: break
+        }
+    }
+
+    private func drain(to file: borrowing Descriptor) -> Bool {
+        var wrote = false
+        for ring in rings {
+            ring.drain { bytes in
+                wrote = true
+                do throws(SystemError) {
+                    try file.writeAll(bytes)
+                } catch {
+                    log.tell(.error, "log_write_failed", [("reason", error.text)])
+                }
+            }
+        }
+        return wrote
+    }
+}

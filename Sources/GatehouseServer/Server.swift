@@ -1,0 +1,110 @@
+public import Config
+import Crypto
+import LinuxIO
+import Memory
+import Proxy
+import RateLimit
+import Reactor
+import Synchronization
+import Telemetry
+import Upstreams
+import YAML
+
+/// What a run of the gateway is told on its command line.
+public struct ServerOptions: Sendable {
+    public let configurationFile: String
+    /// Nanoseconds that exchanges under way get after SIGTERM.
+    public let drainTimeout: UInt64
+    public let version: String
+
+    public init(configurationFile: String, drainTimeout: UInt64, version: String) {
+        self.configurationFile = configurationFile
+        self.drainTimeout = drainTimeout
+        self.version = version
+    }
+}
+
+/// Reads and checks configuration files.
+public enum ConfigurationFile {
+    /// Most bytes of a configuration file.
+    public static let limit = 4 << 20
+
+    /// The configuration of a file, or all that is wrong with it.
+    public static func load(_ path: String) -> Result<Configuration, Diagnostics> {
+        let text: [UInt8]
+        do {
+            text = try Files.read(path, limit: limit)
+        } catch {
+            let message = Diagnostic(at: Place(line: 1, column: 1), "cannot read the file: \(error.text)")
+            return .failure(Diagnostics(file: path, errors: [message]))
+        }
+        return ConfigLoader.load(text: text, file: path)
+    }
+
+    /// Loads a file and builds all that a start would build from it, without opening a port. `nil` when all is well.
+    public static func check(_ path: String) -> Diagnostics? {
+        switch load(path) {
+        case .failure(let errors): return errors
+        case .success(let configuration):
+            guard let household = Household(limiterKeys: 8) else { return nil }
+            do {
+                _ = try Blueprint(configuration, generation: 1, household: household).snapshot()
+                return nil
+            } catch {
+                return error
+            }
+        }
+    }
+}
+
+/// Why a start failed.
+public enum StartError: Error {
+    case configuration(Diagnostics)
+    case system(String)
+}
+
+/// The whole gateway: workers, log thread, and the control side that reloads and ends them.
+public enum Server {
+    /// Descriptors that are not connections: listeners, logs, pollers.
+    static let reservedDescriptors = 512
+    /// Connections that are prepared for when nothing is configured, however many descriptors there may be.
+    static let defaultConnections = 65536
+
+    /// Serves until SIGTERM or SIGINT; returns when everything under way has ended or its time was over.
+    public static func run(_ options: ServerOptions) throws(StartError) {
+        let configuration: Configuration
+        switch ConfigurationFile.load(options.configurationFile) {
+        case .success(let loaded): configuration = loaded
+        case .failure(let errors): throw .configuration(errors)
+        }
+        let signals: SignalSource
+        do {
+            // Before any thread is started, since threads inherit the mask.
+            signals = try SignalSource()
+        } catch {
+            throw .system("cannot watch signals: \(error.text)")
+        }
+        let log = EventLog(level: level(of: configuration))
+        guard let household = Household(limiterKeys: configuration.limiterKeys) else {
+            throw .system("cannot make ticket keys: no randomness")
+        }
+        let fleet = try Fleet(configuration, options: options, household: household, log: log)
+        try fleet.start()
+        do {
+            try Control.run(fleet, signals: signals, options: options, log: log)
+        } catch {
+            throw .system("the control loop failed: \(error.text)")
+        }
+        fleet.finish()
+        log.tell(.info, "stopped")
+    }
+
+    private static func level(of configuration: Configuration) -> EventLog.Level {
+        switch configuration.errorLog.level {
+        case .debug: .debug
+        case .info: .info
+        case .warning: .warning
+        case .error: .error
+        }
+    }
+}

@@ -1,0 +1,69 @@
+import ArgumentParser
+import CJemalloc
+import Config
+import GatehouseServer
+
+@main
+struct Gatehouse: ParsableCommand {
+    static let version = "0.1.0"
+
+    static let configuration = CommandConfiguration(
+        commandName: "gatehouse",
+        abstract: "An API gateway: TLS, HTTP/1.1 and HTTP/2, tokens, limits, routes.",
+        version: "gatehouse \(version)", subcommands: [Run.self, Check.self])
+}
+
+/// Serves.
+struct Run: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Serve what a configuration file says.",
+        discussion:
+            "SIGHUP reloads the file, SIGUSR1 reopens log files, SIGTERM finishes what is under way and exits."
+    )
+
+    @Option(name: .shortAndLong, help: "The configuration file.")
+    var config: String
+
+    @Option(help: "Seconds that exchanges under way get after SIGTERM.")
+    var drainTimeout = 30
+
+    func validate() throws {
+        guard (0...86_400).contains(drainTimeout) else {
+            throw ValidationError("--drain-timeout must be from 0 to 86400 seconds")
+        }
+    }
+
+    func run() throws {
+        // Naming it links it: jemalloc serves every allocation of the process.
+        _ = cjemalloc_allocated()
+        let options = ServerOptions(
+            configurationFile: config, drainTimeout: UInt64(drainTimeout) * 1_000_000_000,
+            version: Gatehouse.version)
+        do {
+            try Server.run(options)
+        } catch StartError.configuration(let errors) {
+            Terminal.tell(errors.description)
+            throw ExitCode(1)
+        } catch StartError.system(let text) {
+            Terminal.tell("gatehouse: \(text)")
+            throw ExitCode(1)
+        }
+    }
+}
+
+/// Checks a configuration file.
+struct Check: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Check a configuration file, and the files that it names, without serving.")
+
+    @Argument(help: "The configuration file.")
+    var file: String
+
+    func run() throws {
+        if let errors = ConfigurationFile.check(file) {
+            Terminal.tell(errors.description)
+            throw ExitCode(1)
+        }
+        print("\(file): ok")
+    }
+}
