@@ -145,7 +145,7 @@ struct Downstream: ~Copyable {
     }
 
     func readHead(of stream: StreamID, into head: inout RequestHead) -> RequestHeadError? {
-        session?.readHead(stream, into: &head) ?? .badRequestLine
+        session?.readHead(stream, into: &head) ?? nil
     }
 
     func copyHead(of stream: StreamID, into block: inout Block) {

@@ -87,6 +87,7 @@ extension Worker {
         exchanges[id].facts.status = reason.status
         exchanges[id].facts.reason = reason
         exchanges[id].hasAnswered = true
+        if exchanges[id].facts.requestID.isEmpty { makeRequestID(id, loop) }
         writeProblem(id, reason)
         exchanges[id].facts.bytesOut = exchanges[id].method == .head ? 0 : lineBlock.byteCount
         if exchanges[id].stream != nil {

@@ -14,7 +14,10 @@ extension Worker {
         while downstreams.contains(id) {
             switch downstreams[id].phase {
             case .handshake: handshake(id, &loop)
-            case .undecided: decideProtocol(id)
+            case .undecided:
+                decideProtocol(id)
+                // What has come is the new protocol's to look at.
+                if downstreams[id].phase != .undecided { continue }
             case .http1: processHTTP1(id, &loop)
             case .http2: processHTTP2(id, &loop)
             case .lingering: discardLingering(id)
