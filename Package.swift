@@ -63,20 +63,20 @@ targets += door("CJemalloc", links: ["jemalloc"])
 // Cellar
 targets += room("Memory")
 targets += room("LinuxIO", ["CLinux", "Memory"])
-targets += room("Crypto", ["COpenSSL", "Memory"])
+targets += room("Cryptography", ["COpenSSL", "Memory"])
 // Rules
 targets += room("HTTP", ["Memory"])
 targets += room("Routing", ["HTTP", "Memory"])
 targets += room("RateLimit", ["Memory"])
 targets += room("JSON", ["Memory"])
-targets += room("JWT", ["Crypto", "JSON", "Memory"])
+targets += room("JWT", ["Cryptography", "JSON", "Memory"])
 targets += room("YAML", ["CYaml"])
 targets += room("Config", ["HTTP", "YAML"])
 targets += room("Telemetry", ["JSON", "Memory"])
 // Codecs
 targets += room("HTTP1", ["HTTP", "Memory"])
 targets += room("HTTP2", ["CNghttp2", "HTTP", "Memory"])
-targets += room("TLS", ["COpenSSL", "Crypto", "Memory"])
+targets += room("TLS", ["COpenSSL", "Cryptography", "Memory"])
 // Machine
 targets += room("Reactor", ["LinuxIO", "Memory"])
 targets += room("Upstreams", ["Reactor", "LinuxIO", "TLS", "HTTP1", "HTTP2", "HTTP", "Telemetry", "Memory"])
@@ -91,7 +91,7 @@ targets += room(
     "GatehouseServer",
     [
         "Proxy", "Upstreams", "Reactor", "LinuxIO", "TLS", "HTTP1", "HTTP2", "HTTP", "JWT", "JSON", "Routing",
-        "RateLimit", "Telemetry", "Config", "YAML", "Crypto", "Memory",
+        "RateLimit", "Telemetry", "Config", "YAML", "Cryptography", "Memory",
     ])
 targets += program(
     "gatehouse", ["GatehouseServer", "CJemalloc"],
@@ -136,10 +136,7 @@ if !isGatewayOnly && here("Sources/gatehouse-services") {
         .product(name: "Hummingbird", package: "hummingbird"),
         .product(name: "HummingbirdCore", package: "hummingbird"),
         .product(name: "GRDB", package: "GRDB.swift"),
-        // Swift Crypto has a module of the name of our room, and a package graph has one namespace: theirs yields. This
-        // is also why there is no JWTKit: it imports both Crypto and CryptoExtras, and SwiftPM 6.3 then counts the module
-        // twice and drops the alias, so that JWTKit would be compiled against our room.
-        .product(name: "CryptoExtras", package: "swift-crypto", moduleAliases: ["Crypto": "SwiftCrypto"]),
+        .product(name: "CryptoExtras", package: "swift-crypto"),
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOHTTP1", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),

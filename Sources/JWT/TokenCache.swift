@@ -1,4 +1,4 @@
-import Crypto
+import Cryptography
 import Memory
 
 /// Accepted tokens, in slots of a fixed size, eight to a set. Found by a keyed hash and a comparison of the whole token.

@@ -1,4 +1,4 @@
-import Crypto
+import Cryptography
 public import Memory
 
 /// Verifies the bearer tokens of one issuer (RFC 7519, RS256), and remembers what it found. One for each worker and

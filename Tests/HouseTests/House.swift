@@ -27,20 +27,20 @@ enum House {
         // Cellar
         unsafeRoom("Memory", []),
         unsafeRoom("LinuxIO", ["Memory"], doors: ["CLinux", "Glibc"]),
-        unsafeRoom("Crypto", ["Memory"], doors: ["COpenSSL"]),
+        unsafeRoom("Cryptography", ["Memory"], doors: ["COpenSSL"]),
         // Rules
         room("HTTP", ["Memory"]),
         room("Routing", ["HTTP", "Memory"]),
         room("RateLimit", ["Memory"]),
         room("JSON", ["Memory"]),
-        room("JWT", ["Crypto", "JSON", "Memory"]),
+        room("JWT", ["Cryptography", "JSON", "Memory"]),
         unsafeRoom("YAML", [], doors: ["CYaml"]),
         room("Config", ["HTTP", "YAML"]),
         room("Telemetry", ["JSON", "Memory"]),
         // Codecs
         room("HTTP1", ["HTTP", "Memory"]),
         unsafeRoom("HTTP2", ["HTTP", "Memory"], doors: ["CNghttp2"]),
-        unsafeRoom("TLS", ["Crypto", "Memory"], doors: ["COpenSSL"]),
+        unsafeRoom("TLS", ["Cryptography", "Memory"], doors: ["COpenSSL"]),
         // Machine
         room("Reactor", ["LinuxIO", "Memory"]),
         room("Upstreams", ["Reactor", "LinuxIO", "TLS", "HTTP1", "HTTP2", "HTTP", "Telemetry", "Memory"]),
@@ -57,7 +57,7 @@ enum House {
             [
                 "Proxy", "Upstreams", "Reactor", "LinuxIO", "TLS", "HTTP1", "HTTP2", "HTTP", "JWT", "JSON",
                 "Routing",
-                "RateLimit", "Telemetry", "Config", "YAML", "Crypto", "Memory",
+                "RateLimit", "Telemetry", "Config", "YAML", "Cryptography", "Memory",
             ]),
         room("gatehouse", ["GatehouseServer"], doors: ["CJemalloc"]),
         // Yard

@@ -1,4 +1,4 @@
-// OpenSSL 3, for the rooms Crypto and TLS only. What OpenSSL has as function-like macros is a static inline function
+// OpenSSL 3, for the rooms Cryptography and TLS only. What OpenSSL has as function-like macros is a static inline function
 // here, because Swift does not see such macros; everything else is called by its own name.
 #ifndef GATEHOUSE_COPENSSL_H
 #define GATEHOUSE_COPENSSL_H
