@@ -43,6 +43,9 @@ public enum Machine {
     }
 
     public static var processNumber: Int32 { getpid() }
+
+    /// Ends the process at once, as `exit(3)` does.
+    public static func exit(status: Int32) -> Never { CLinux.exit(status) }
 }
 
 /// A thread of our own. The body is a closure that captures only what may be sent.
