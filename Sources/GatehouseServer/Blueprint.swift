@@ -1,5 +1,5 @@
 import Config
-import Crypto
+import Cryptography
 import HTTP
 import JWT
 import LinuxIO

@@ -1,5 +1,5 @@
 public import Config
-import Crypto
+import Cryptography
 import LinuxIO
 import Memory
 import Proxy
