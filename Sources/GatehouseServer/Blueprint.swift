@@ -21,12 +21,14 @@ final class Household: Sendable {
     let reasons = NameTable(Refusal.allCases.map { "\($0.name)" })
     let limiter: LimitTable
     let ticketKeys: TicketKeys
+    let clients: CountTable
     let tokenHash: SipHash
 
     init?(limiterKeys: Int) {
         var random = Random()
         limiter = LimitTable(slots: limiterKeys, hashKey: (random.next(), random.next()))
         tokenHash = random.sipHash()
+        clients = CountTable(slots: 65536, hash: random.sipHash())
         guard let keys = TicketKeys(now: Clock.monotonic()) else { return nil }
         ticketKeys = keys
     }

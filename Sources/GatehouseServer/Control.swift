@@ -53,6 +53,7 @@ struct Control: ~Copyable {
                 ("version", options.version), ("workers", "\(fleet.workers)"),
                 ("process", "\(Machine.processNumber)"),
             ])
+        Machine.dropStartPages()
         loop.run(&control)
     }
 

@@ -175,7 +175,8 @@ final class Fleet: Sendable {
         var random = Random()
         let settings = WorkerSettings(
             index: index, connections: connections, upstreamConnections: upstreamConnections,
-            blockBytes: blockBytes, limiter: household.limiter, meters: metrics[index],
+            blockBytes: blockBytes, limiter: household.limiter, clients: household.clients,
+            meters: metrics[index],
             connectionCounts: connectionCounts, generations: generations,
             log: AccessLogRing(
                 ring: logThread.ring(index), isSleeping: logThread.isSleeping,

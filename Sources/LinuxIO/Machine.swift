@@ -42,6 +42,11 @@ public enum Machine {
         _ = unsafe cl_notify(path, message)
     }
 
+    /// Gives back the program's pages that only the start needed (`madvise(2)`, MADV_DONTNEED on its read-only parts): the
+    /// Swift runtime looks through all type records once, and they would stay resident for nothing. Pages in use come
+    /// back by minor faults.
+    public static func dropStartPages() { _ = cl_drop_program_pages() }
+
     public static var processNumber: Int32 { getpid() }
 
     /// Ends the process at once, as `exit(3)` does.

@@ -26,6 +26,8 @@ struct Downstream: ~Copyable {
     let listenerLabel: Int
     let peer: SocketAddress
     let hasTLS: Bool
+    /// Whether it is counted among those of its client.
+    var isCounted = false
     /// What the handshake agreed on.
     var tlsVersion = AccessRecord.TLSVersion.none
     var phase: DownstreamPhase

@@ -2,6 +2,7 @@ import HTTP
 import HTTP2
 import LinuxIO
 import Memory
+import RateLimit
 public import Reactor
 import TLS
 import Telemetry
@@ -68,16 +69,35 @@ extension Worker {
             return
         }
         let number = descriptor.number
+        var isCounted = false
+        // Behind a trusted proxy many clients share its connections.
+        if !snapshots[current].trusts(peer) {
+            let most = snapshots[current].listeners[listener].connectionsPerClient
+            let answer = snapshots[current].clientKey(peer).withAddressBytes {
+                settings.clients.enter($0, limit: most)
+            }
+            switch answer {
+            case .counted: isCounted = true
+            case .uncounted: break
+            case .refused:
+                settings.meters.countConnectionRefused()
+                return
+            }
+        }
         var session: TLSSession?
         var phase = DownstreamPhase.http1
         var deadline = loop.now &+ snapshots[current].http.idleTimeout
         if snapshots[current].listeners[listener].tls != nil {
             guard handshakesInFlight < snapshots[current].listeners[listener].handshakesInFlight else {
                 settings.meters.countConnectionRefused()
+                if isCounted { uncount(peer) }
                 return
             }
             session = snapshots[current].listeners[listener].tls?.makeSession()
-            guard session != nil else { return }
+            guard session != nil else {
+                if isCounted { uncount(peer) }
+                return
+            }
             phase = .handshake
             deadline = loop.now &+ snapshots[current].listeners[listener].handshakeTimeout
             handshakesInFlight &+= 1
@@ -90,13 +110,19 @@ extension Worker {
             try loop.add(number, Token(kind: TokenKind.downstream, id: id), .reading)
         } catch {
             if phase == .handshake { handshakesInFlight &-= 1 }
+            if isCounted { uncount(peer) }
             _ = downstreams.remove(id)
             return
         }
+        downstreams[id].isCounted = isCounted
         settings.connectionCounts.add(1, at: settings.index)
         settings.meters.countConnectionAccepted()
         setDeadline(id, deadline, &loop)
         // What the client sent with its last handshake packet may be there already; the poller tells.
+    }
+
+    private func uncount(_ peer: SocketAddress) {
+        snapshots[current].clientKey(peer).withAddressBytes { settings.clients.leave($0) }
     }
 
     /// Closes a connection, and gives up what it carried.
@@ -107,6 +133,7 @@ extension Worker {
         loop.timers.cancel(downstreams[id].timer)
         loop.remove(downstreams[id].descriptor.number)
         if reset { downstreams[id].descriptor.resetOnClose() }
+        if downstreams[id].isCounted { uncount(downstreams[id].peer) }
         _ = downstreams.remove(id)
         settings.connectionCounts.add(-1, at: settings.index)
         settings.meters.countConnectionClosed()

@@ -40,6 +40,8 @@ public struct WorkerSettings: Sendable {
     /// Most bytes in blocks of this worker.
     public let blockBytes: Int
     public let limiter: LimitTable
+    /// Open connections of each client.
+    public let clients: CountTable
     public let meters: WorkerMetrics
     /// Open client connections of each worker, one cell a worker.
     public let connectionCounts: SharedCells
@@ -52,6 +54,7 @@ public struct WorkerSettings: Sendable {
 
     public init(
         index: Int, connections: Int, upstreamConnections: Int, blockBytes: Int, limiter: LimitTable,
+        clients: CountTable,
         meters: WorkerMetrics, connectionCounts: SharedCells, generations: SharedCells, log: AccessLogRing,
         names: AccessNames, mailbox: Mailbox<WorkerMessage>, neighbours: Neighbours
     ) {
@@ -60,6 +63,7 @@ public struct WorkerSettings: Sendable {
         self.upstreamConnections = upstreamConnections
         self.blockBytes = blockBytes
         self.limiter = limiter
+        self.clients = clients
         self.meters = meters
         self.connectionCounts = connectionCounts
         self.generations = generations

@@ -249,6 +249,9 @@ static inline int64_t cl_raise_descriptor_limit(void) {
 }
 int cl_thread_start(pthread_t *thread, const char *name, void *(*entry)(void *), void *argument);
 static inline int cl_thread_join(pthread_t thread) { return -pthread_join(thread, NULL); }
+/* Gives the program's own read-only pages back to the page cache; those in use come back by minor faults. Answers how many
+ * bytes were given back at most. */
+int64_t cl_drop_program_pages(void);
 /* sd_notify(3) without libsystemd: one datagram to the socket that systemd named. */
 static inline int cl_notify(const char *path, const char *message) {
     struct sockaddr_un address;
