@@ -19,7 +19,8 @@ PACKAGES ?= $(TEST_PACKAGES) $(BENCH_PACKAGES)
 
 # The gateway has scratch folders of its own: a manifest without the services resolves other packages, and one folder
 # for both would fetch and build them again at each change.
-STRICT := --explicit-target-dependency-import-check error
+# The manifest looks at which folders exist, which the cache of manifests does not know.
+STRICT := --explicit-target-dependency-import-check error --manifest-cache none
 GATEWAY := GATEHOUSE_GATEWAY_ONLY=1 swift
 RELEASE_FLAGS := -c release --static-swift-stdlib $(STRICT) --scratch-path .build-gateway
 ASAN_FLAGS := --sanitize=address $(STRICT) --scratch-path .build-asan

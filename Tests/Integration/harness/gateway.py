@@ -52,7 +52,7 @@ def _json(line):
 class Gateway:
     """A running gateway. `stop` is called by the fixture that made it."""
 
-    def __init__(self, folder, config, options=(), listeners=None, environment=None):
+    def __init__(self, folder, config, options=("--drain-timeout", "2"), listeners=None, environment=None):
         self.folder = folder
         self.file = folder / "gatehouse.yaml"
         self.write(config)
