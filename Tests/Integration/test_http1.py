@@ -6,7 +6,7 @@ import os
 import pytest
 
 from harness.gateway import plain
-from harness.wire import Client, Closed, chunked, request, response
+from harness.wire import Client, Closed, chunked, problem, request, response
 
 
 def test_a_connection_serves_many_requests(client, upstream):
@@ -231,11 +231,18 @@ def test_http_1_0_is_never_sent_chunks(gateways, upstreams, clients):
     assert client.until_close() == b"abcdef"
 
 
-def test_an_asterisk_and_an_absolute_target(client):
-    """RFC 9112 §3.2: absolute-form is accepted, and its authority is the host; asterisk-form is for OPTIONS."""
+def test_an_absolute_target_names_the_host(client):
+    """RFC 9112 §3.2.2: absolute-form is accepted; where its authority and Host disagree, nobody may guess."""
+    client.send(b"GET http://gate.test/abs?q HTTP/1.1\r\nHost: gate.test\r\n\r\n")
+    assert client.response().json()["target"] == "/abs?q"
     client.send(b"GET http://gate.test/abs?q HTTP/1.1\r\nHost: other.test\r\n\r\n")
-    answer = client.response()
-    assert answer.status == 200 and answer.json()["target"] == "/abs?q"
+    problem(client.response(), "bad_request")
+
+
+def test_an_asterisk_is_for_options(client):
+    """RFC 9112 §3.2.4."""
+    client.send(b"OPTIONS * HTTP/1.1\r\nHost: gate.test\r\n\r\n")
+    assert client.response().status in (200, 204, 404)
 
 
 def test_a_client_that_half_closes_gets_its_answer(gateways, upstreams, clients):
