@@ -245,14 +245,6 @@ def test_an_asterisk_is_for_options(client):
     assert client.response().status in (200, 204, 404)
 
 
-def test_a_client_that_half_closes_gets_its_answer(gateways, upstreams, clients):
-    """A client that has said all may stop sending, and still waits."""
-    client = clients(gateways(plain(upstreams())))
-    client.send(request(target="/last", fields=[("Connection", "close")]))
-    client.finish_sending()
-    assert client.response().json()["target"] == "/last"
-
-
 def test_a_slow_reader_does_not_make_the_gateway_hold_the_body(gateways, upstreams, clients):
     """§9 Backpressure: what the client does not take stays with the service."""
     size = 256 * 1024 * 1024
