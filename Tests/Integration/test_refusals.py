@@ -80,6 +80,7 @@ def test_an_ambiguous_request_is_refused_and_the_connection_closed(gateway, clie
 
 
 BAD_PATHS = {
+    "a path that climbs above the root": b"GET /../../a HTTP/1.1\r\n" + HOST + b"\r\n",
     "an encoded NUL in the path": b"GET /a%00b HTTP/1.1\r\n" + HOST + b"\r\n",
     "a backslash in the path": b"GET /a\\b HTTP/1.1\r\n" + HOST + b"\r\n",
     "an encoded backslash": b"GET /a%5Cb HTTP/1.1\r\n" + HOST + b"\r\n",
