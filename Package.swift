@@ -98,9 +98,7 @@ targets += program(
     packages: [.product(name: "ArgumentParser", package: "swift-argument-parser")])
 // Yard
 targets += program("gatehouse-upstream", ["Reactor", "LinuxIO", "HTTP1", "HTTP", "Memory"])
-targets += program(
-    "gatehouse-micro", ["HTTP1", "HTTP2", "HTTP", "JWT", "Routing", "RateLimit", "Telemetry", "Memory"])
-targets += fuzzers(["HTTP1", "HTTP", "JWT", "JSON", "Config", "YAML", "Memory"])
+targets += fuzzers(["HTTP1", "HTTP", "JWT", "JSON", "Config", "YAML", "Telemetry", "Memory"])
 // The house as a whole, read as text
 if here("Tests/HouseTests") {
     targets.append(.testTarget(name: "HouseTests", swiftSettings: houseSettings))

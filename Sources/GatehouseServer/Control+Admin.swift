@@ -110,9 +110,14 @@ extension Control {
     private func metrics() -> [UInt8] {
         let figures = ProcessFigures(
             limiterEvictions: fleet.household.limiter.evictions, generation: fleet.generation)
-        return PrometheusText.bytes(
+        let text = PrometheusText.bytes(
             workers: fleet.metrics, routes: fleet.household.routes.names, reasons: fleet.household.reasons,
             figures: figures)
+        let memory =
+            "# HELP gatehouse_memory_allocated_bytes Allocated and not freed, by the allocator's own account.\n"
+            + "# TYPE gatehouse_memory_allocated_bytes gauge\n"
+            + "gatehouse_memory_allocated_bytes \(fleet.options.allocatedBytes())\n"
+        return text + Array(memory.utf8)
     }
 
     private mutating func queueAnswer(

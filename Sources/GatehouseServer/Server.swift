@@ -16,11 +16,17 @@ public struct ServerOptions: Sendable {
     /// Nanoseconds that exchanges under way get after SIGTERM.
     public let drainTimeout: UInt64
     public let version: String
+    /// Bytes that the process has allocated and not freed, as its allocator counts them.
+    public let allocatedBytes: @Sendable () -> Int
 
-    public init(configurationFile: String, drainTimeout: UInt64, version: String) {
+    public init(
+        configurationFile: String, drainTimeout: UInt64, version: String,
+        allocatedBytes: @escaping @Sendable () -> Int
+    ) {
         self.configurationFile = configurationFile
         self.drainTimeout = drainTimeout
         self.version = version
+        self.allocatedBytes = allocatedBytes
     }
 }
 

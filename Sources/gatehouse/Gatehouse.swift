@@ -34,11 +34,11 @@ struct Run: ParsableCommand {
     }
 
     func run() throws {
-        // Naming it links it: jemalloc serves every allocation of the process.
-        _ = cjemalloc_allocated()
         let options = ServerOptions(
             configurationFile: config, drainTimeout: UInt64(drainTimeout) * 1_000_000_000,
-            version: Gatehouse.version)
+            version: Gatehouse.version,
+            // Naming jemalloc links it, and it serves every allocation of the process.
+            allocatedBytes: { Int(clamping: cjemalloc_allocated()) })
         do {
             try Server.run(options)
         } catch StartError.configuration(let errors) {
