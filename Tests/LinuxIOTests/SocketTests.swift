@@ -80,7 +80,7 @@ struct LoopbackPair: ~Copyable {
     @Test("what is sent in many blocks arrives whole, however the kernel takes it") func manyBlocks() throws {
         let pair = try LoopbackPair()
         let pool = BlockPool(limit: 4096)
-        let count = 5_000_000
+        let count = 2_000_000
         let bytes = (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 8) }
         var outbound = ByteQueue()
         let isQueued = outbound.append(bytes.rawSpan, from: pool)

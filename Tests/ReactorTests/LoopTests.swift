@@ -124,7 +124,7 @@ private struct Reader: EventHandler, ~Copyable {
 @Suite("Mailboxes") struct MailboxTests {
     @Test("all letters of another thread come, in order, though the box is small") func order() throws {
         let box = try Mailbox<Letter>(capacity: 16)
-        let total = 20_000
+        let total = 5000
         var loop = try EventLoop(timers: 1, pending: 1)
         try loop.watch(box.wakeUp)
         let sender = try WorkThread(name: "sender") {
@@ -142,7 +142,7 @@ private struct Reader: EventHandler, ~Copyable {
 
     @Test("letters of two threads all come, each thread's in order") func twoSenders() throws {
         let box = try Mailbox<Letter>(capacity: 8)
-        let total = 5000
+        let total = 2000
         var loop = try EventLoop(timers: 1, pending: 1)
         try loop.watch(box.wakeUp)
         let senders = try [0, 1].map { parity in
@@ -239,7 +239,7 @@ private struct EchoServer: EventHandler, ~Copyable {
         var address = any
         address.port = try Sockets.localPort(of: listener)
         let client = try Sockets.connect(to: address)
-        let bytes = (0..<8_000_000).map { UInt8(truncatingIfNeeded: $0 &* 37 &+ $0 >> 9) }
+        let bytes = (0..<3_000_000).map { UInt8(truncatingIfNeeded: $0 &* 37 &+ $0 >> 9) }
         var loop = try EventLoop(timers: 4, pending: 4)
         try loop.add(listener.number, Token(kind: 0, id: .none), .level)
         try loop.add(client.number, Token(kind: 2, id: .none), .readingAndWriting)
