@@ -214,10 +214,11 @@ final class Fleet: Sendable {
     func beginReload() {
         let fleet = self
         do {
-            _ = try WorkThread(name: "reload") {
+            let thread = try WorkThread(name: "reload") {
                 fleet.reload()
                 _ = fleet.mail.send(.reloadEnded)
             }
+            thread.detach()
         } catch {
             log.tell(.error, "reload_refused", [("reason", error.text)])
             _ = mail.send(.reloadEnded)

@@ -48,16 +48,16 @@ public enum ConfigurationFile {
     }
 
     /// Loads a file and builds all that a start would build from it, without opening a port. `nil` when all is well.
-    public static func check(_ path: String) -> Diagnostics? {
+    public static func check(_ path: String) -> String? {
         switch load(path) {
-        case .failure(let errors): return errors
+        case .failure(let errors): return errors.description
         case .success(let configuration):
             guard let household = Household(limiterKeys: 8) else { return nil }
             do {
                 _ = try Blueprint(configuration, generation: 1, household: household).snapshot()
                 return nil
             } catch {
-                return error
+                return error.description
             }
         }
     }
@@ -67,6 +67,14 @@ public enum ConfigurationFile {
 public enum StartError: Error {
     case configuration(Diagnostics)
     case system(String)
+
+    /// For whoever started the program.
+    public var text: String {
+        switch self {
+        case .configuration(let errors): errors.description
+        case .system(let text): "gatehouse: \(text)"
+        }
+    }
 }
 
 /// The whole gateway: workers, log thread, and the control side that reloads and ends them.

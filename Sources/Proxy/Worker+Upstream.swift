@@ -110,6 +110,7 @@ extension Worker {
         switch pools.connections[id].receive(isBody: isBody, from: blocks) {
         case .bytes(let count):
             pools.connections[id].turnBytes &+= count
+            pools.connections[id].receivedBytes &+= count
             if pools.connections[id].inbound.tailRoom > 0, !pools.connections[id].isEnding {
                 pools.connections[id].mayHaveMore = false
             }
@@ -149,7 +150,7 @@ extension Worker {
             return
         }
         let isUntouched = pools.connections[id].sentBytes == 0
-        let isStale = pools.connections[id].isReused && pools.connections[id].inbound.isEmpty
+        let isStale = pools.connections[id].isReused && pools.connections[id].receivedBytes == 0
         if isUntouched {
             // What the kernel never took is the whole request: it goes back to the exchange for another try.
             var unsent = ByteQueue()

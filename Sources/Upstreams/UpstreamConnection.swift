@@ -29,6 +29,8 @@ public struct UpstreamConnection: ~Copyable {
     public var outbound = ByteQueue()
     /// Bytes that the kernel took since the lease; 0 means that the request surely did not arrive.
     public var sentBytes = 0
+    /// Bytes that came since the lease; 0 on a kept connection that ends means that the service had closed it before.
+    public var receivedBytes = 0
     /// How far the search for the end of the response head has come.
     public var scannedBytes = 0
     /// The kernel may hold more to read.

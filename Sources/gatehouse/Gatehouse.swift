@@ -1,6 +1,5 @@
 import ArgumentParser
 import CJemalloc
-import Config
 import GatehouseServer
 
 @main
@@ -39,13 +38,10 @@ struct Run: ParsableCommand {
             version: Gatehouse.version,
             // Naming jemalloc links it, and it serves every allocation of the process.
             allocatedBytes: { Int(clamping: cjemalloc_allocated()) })
-        do {
+        do throws(StartError) {
             try Server.run(options)
-        } catch StartError.configuration(let errors) {
-            Terminal.tell(errors.description)
-            throw ExitCode(1)
-        } catch StartError.system(let text) {
-            Terminal.tell("gatehouse: \(text)")
+        } catch {
+            Terminal.tell(error.text)
             throw ExitCode(1)
         }
     }
@@ -61,7 +57,7 @@ struct Check: ParsableCommand {
 
     func run() throws {
         if let errors = ConfigurationFile.check(file) {
-            Terminal.tell(errors.description)
+            Terminal.tell(errors)
             throw ExitCode(1)
         }
         print("\(file): ok")
