@@ -61,8 +61,10 @@ release: ## the gateway, release, Swift linked in: .build-gateway/release
 services: ## the reference services: .build/debug/gatehouse-services
 	swift build $(STRICT) --product gatehouse-services
 
-test: ## unit tests; FILTER=RegExp for some of them
+test: ## all tests, after what they need is installed; FILTER=RegExp for some of the unit tests alone
+	@$(MAKE) deps PACKAGES='$(TEST_PACKAGES)'
 	swift test $(STRICT) $(if $(FILTER),--filter '$(FILTER)')
+	$(if $(FILTER),,$(MAKE) integration)
 
 integration: release ## tests of the running gateway; FILTER=words for some of them
 	GATEHOUSE_BIN=$(BIN)/gatehouse $(PYTEST) $(if $(FILTER),-k '$(FILTER)')
