@@ -212,7 +212,7 @@ extension ModelBuilder {
                 map["body_idle_timeout"], "body_idle_timeout", default: 30 * Quantity.second, waits),
             idleTimeoutNanoseconds: duration(
                 map["idle_timeout"], "idle_timeout", default: 60 * Quantity.second, waits),
-            streamCount: integer(map["streams"], "streams", default: 100, 1...10_000),
+            streamCount: integer(map["streams"], "streams", default: 100, 1...4096),
             resets: rate(
                 map["resets"], "resets", default: Rate(count: 100, windowNanoseconds: Quantity.second)))
     }

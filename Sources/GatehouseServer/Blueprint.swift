@@ -84,11 +84,25 @@ struct Blueprint: Sendable {
             for endpoint in service.endpoints {
                 do throws(Resolver.Failure) {
                     found += try Blueprint.resolve(endpoint.value, household: household)
+                    if found.contains(where: { $0.index == LabelTable.other }) {
+                        throw Resolver.Failure(
+                            text:
+                                "this process has seen \(ConnectionPools.tableSize) addresses, its limit; restart it"
+                        )
+                    }
                 } catch {
                     errors.append(Diagnostic(at: endpoint.place, error.text))
                 }
             }
             return found
+        }
+        for service in configuration.services
+        where household.services.label(for: service.name.value) == LabelTable.other {
+            errors.append(
+                Diagnostic(
+                    at: service.name.place,
+                    "this process has seen \(ConnectionPools.tableSize) names of services, its limit; restart it"
+                ))
         }
         guard errors.isEmpty else { throw Diagnostics(file: configuration.file, errors: errors) }
         self.configuration = configuration

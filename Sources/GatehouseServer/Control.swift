@@ -14,6 +14,7 @@ struct Control: ~Copyable {
         static let adminListener: UInt8 = 1
         static let adminConnection: UInt8 = 2
         static let rotation: UInt8 = 3
+        static let retired: UInt8 = 4
     }
 
     /// Connections of the admin server at once; one more is closed at once.
@@ -98,6 +99,7 @@ extension Control: EventHandler {
         switch token.kind {
         case Kind.adminConnection:
             if connections.contains(token.id) { closeAdmin(token.id, &loop) }
+        case Kind.retired: watchRetired(&loop)
         case Kind.rotation:
             fleet.household.ticketKeys.rotate(now: loop.now)
             _ = loop.timers.schedule(
@@ -120,6 +122,7 @@ extension Control: EventHandler {
                 if liveWorkers == 0 { loop.stop() }
             case .reloadEnded:
                 isReloading = false
+                watchRetired(&loop)
                 if wantsReload {
                     wantsReload = false
                     reload()
@@ -158,6 +161,12 @@ extension Control: EventHandler {
         Machine.notify("RELOADING=1")
         fleet.beginReload()
         Machine.notify("READY=1")
+    }
+
+    /// Closes listening sockets as soon as all workers have let go of them; until then looks again every 10 ms.
+    private mutating func watchRetired(_ loop: inout EventLoop) {
+        guard !fleet.closeRetired(), !isDraining else { return }
+        _ = loop.timers.schedule(Token(kind: Kind.retired, id: .none), at: loop.now + 10_000_000)
     }
 
     private mutating func beginDrain(_ loop: inout EventLoop) {

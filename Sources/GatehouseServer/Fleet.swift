@@ -21,8 +21,6 @@ final class Fleet: Sendable {
         var configuration: Configuration
         var generation = 1
         var listeners: Listeners
-        /// Sockets to be closed when all workers run at least the generation beside them.
-        var retired: [(generation: Int, sockets: [SlabID])] = []
     }
 
     let options: ServerOptions
@@ -39,6 +37,8 @@ final class Fleet: Sendable {
     private let logNumber: Int32
     private let threads = Mutex<[WorkThread]>([])
     private let state: Mutex<State>
+    /// Apart from the state, whose lock a reload holds while it reads files and resolves names.
+    private let currentGeneration = Atomic(1)
     private let connections: Int
     private let upstreamConnections: Int
     private let blockBytes: Int
@@ -252,19 +252,19 @@ final class Fleet: Sendable {
             _ = mailboxes[worker].send(.listen(label: label, number: number))
         }
         tellFixed(configuration, state.configuration)
+        // Before the snapshot of the same generation: whoever runs that has let go.
+        state.listeners.retire(configuration, generation: generation) { worker, number in
+            _ = mailboxes[worker].send(.unlisten(number: number))
+        }
         for worker in 0..<workers {
             guard let snapshot = letters.take() else { break }
             if mailboxes[worker].send(.snapshot(snapshot)) != nil {
                 log.tell(.error, "mailbox_full", [("worker", "\(worker)")])
             }
         }
-        let retired = state.listeners.retire(configuration) { worker, number in
-            _ = mailboxes[worker].send(.unlisten(number: number))
-        }
         state.configuration = configuration
         state.generation = generation
-        closeRetired(&state)
-        if !retired.isEmpty { state.retired.append((generation + 1, retired)) }
+        currentGeneration.store(generation, ordering: .releasing)
         return opened
     }
 
@@ -284,16 +284,15 @@ final class Fleet: Sendable {
         log.tell(.warning, "needs_restart", [("keys", names.joined(separator: ", "))])
     }
 
-    /// Sockets that every worker has let go of are closed: a later snapshot than the one behind which their removal was
-    /// sent runs everywhere.
-    private func closeRetired(_ state: inout State) {
+    /// Closes listening sockets that every worker has let go of. `true` when none is left to be closed, or when that
+    /// cannot be known now; never waits for a reload.
+    func closeRetired() -> Bool {
         var least = Int.max
         for worker in 0..<workers { least = min(least, generations.load(worker)) }
-        for each in state.retired where each.generation <= least { state.listeners.close(each.sockets) }
-        state.retired.removeAll { $0.generation <= least }
+        return state.withLockIfAvailable { $0.listeners.closeRetired(generation: least) } ?? false
     }
 
-    var generation: Int { state.withLock { $0.generation } }
+    var generation: Int { currentGeneration.load(ordering: .acquiring) }
 
     // MARK: The end
 

@@ -15,6 +15,8 @@ struct Listeners: ~Copyable, Sendable {
         let key: String
         let label: Int
         let descriptors: FixedArray<Descriptor>
+        /// The generation from which on no worker accepts from it; 0 while it is in use.
+        var retiredSince = 0
     }
 
     /// What an address comes to: where it is bound, with the port that the kernel chose.
@@ -42,12 +44,17 @@ struct Listeners: ~Copyable, Sendable {
         _ configuration: Configuration, household: Household, send: (Int, Int, Int32) -> Void
     ) throws(Diagnostics) -> [Opened] {
         var made: [SlabID] = []
+        var revived: [SlabID] = []
         var opened: [Opened] = []
         var errors: [Diagnostic] = []
         for listener in configuration.listeners {
             for (index, address) in listener.addresses.enumerated() {
                 let key = Listeners.key(listener, address.value, index)
-                guard find(key) == nil else { continue }
+                if let id = find(key) {
+                    // One that is on its way out comes back.
+                    if sockets[id].retiredSince > 0 { revived.append(id) }
+                    continue
+                }
                 do {
                     let label = household.listeners.label(for: listener.name.value)
                     let (id, port) = try bind(address.value, key: key, label: label)
@@ -68,7 +75,8 @@ struct Listeners: ~Copyable, Sendable {
             for id in made { _ = sockets.remove(id) }
             throw Diagnostics(file: configuration.file, errors: errors)
         }
-        for id in made {
+        for id in revived { sockets[id].retiredSince = 0 }
+        for id in made + revived {
             for worker in 0..<workers {
                 send(worker, sockets[id].label, sockets[id].descriptors[worker].number)
             }
@@ -107,25 +115,31 @@ struct Listeners: ~Copyable, Sendable {
         return (sockets.insert(Socket(key: key, label: label, descriptors: descriptors)), place.port)
     }
 
-    /// Tells the workers to let go of sockets that `configuration` no longer has; returns their names, to be closed when
-    /// every worker has.
-    mutating func retire(_ configuration: Configuration, send: (Int, Int32) -> Void) -> [SlabID] {
+    /// Tells the workers to let go of sockets that `configuration` no longer has. They are closed by `closeRetired`.
+    mutating func retire(_ configuration: Configuration, generation: Int, send: (Int, Int32) -> Void) {
         var wanted: Set<String> = []
         for listener in configuration.listeners {
             for (index, address) in listener.addresses.enumerated() {
                 wanted.insert(Listeners.key(listener, address.value, index))
             }
         }
-        var retired: [SlabID] = []
         for index in 0..<sockets.walkCount {
-            guard let id = sockets.name(at: index), !wanted.contains(sockets[id].key) else { continue }
+            guard let id = sockets.name(at: index), !wanted.contains(sockets[id].key),
+                sockets[id].retiredSince == 0
+            else { continue }
             for worker in 0..<workers { send(worker, sockets[id].descriptors[worker].number) }
-            retired.append(id)
+            sockets[id].retiredSince = generation
         }
-        return retired
     }
 
-    mutating func close(_ ids: [SlabID]) {
-        for id in ids where sockets.contains(id) { _ = sockets.remove(id) }
+    /// Closes what every worker has let go of: all of them run `generation`, and read their mail in order. `true` when
+    /// nothing is left to be closed.
+    mutating func closeRetired(generation: Int) -> Bool {
+        var isDone = true
+        for index in 0..<sockets.walkCount {
+            guard let id = sockets.name(at: index), sockets[id].retiredSince > 0 else { continue }
+            if sockets[id].retiredSince <= generation { _ = sockets.remove(id) } else { isDone = false }
+        }
+        return isDone
     }
 }

@@ -28,6 +28,8 @@ struct Downstream: ~Copyable {
     let hasTLS: Bool
     /// Whether it is counted among those of its client.
     var isCounted = false
+    /// As which client; a reload may change what counts as one.
+    var countedAs = SocketAddress(high: 0, low: 0, port: 0, isV6: false)
     /// What the handshake agreed on.
     var tlsVersion = AccessRecord.TLSVersion.none
     var phase: DownstreamPhase
@@ -87,6 +89,9 @@ struct Downstream: ~Copyable {
 
     /// Bytes that are on their way to the client in our hands.
     var queuedBytes: Int { plaintext.byteCount &+ outbound.byteCount }
+
+    /// Whether so much waits for the client that no further request of it is begun. Small answers count by their blocks.
+    var isFull: Bool { queuedBytes >= Worker.sinkBytes || plaintext.blockCount >= 16 }
 
     /// Nothing more will be written behind what is queued.
     var isLeaving: Bool { closesAfterFlush || lingersAfterFlush }
@@ -150,8 +155,9 @@ struct Downstream: ~Copyable {
         session?.readHead(stream, into: &head) ?? nil
     }
 
-    func copyHead(of stream: StreamID, into block: inout Block) {
-        _ = session?.appendHead(of: stream, to: &block)
+    /// `false` when the head does not fit the block.
+    func copyHead(of stream: StreamID, into block: inout Block) -> Bool {
+        session?.appendHead(of: stream, to: &block) ?? false
     }
 
     /// Copies the trailers of a request and describes them. `false` when there are none or they are not valid.

@@ -64,6 +64,7 @@ struct Exchange: ~Copyable {
     /// The place in the line for a connection.
     var waiter = SlabID.none
     var timer = TimerID.none
+    var timerFires = UInt64.max
     /// The endpoint that failed last; another is preferred for the next try.
     var failedEndpoint = -1
     var wantsFreshConnection = false

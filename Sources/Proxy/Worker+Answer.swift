@@ -55,10 +55,35 @@ extension Worker {
         while let next = pools.nextInLine(service) {
             guard exchanges.contains(next) else { continue }
             exchanges[next].waiter = .none
-            exchanges[next].deadline = .max
+            guard preferIdleEndpoint(next) else {
+                perform(exchanges[next].machine.handle(.refused(.overloaded)), next, &loop)
+                continue
+            }
             lease(next, &loop)
             return
         }
+    }
+
+    /// Who waited takes the connection that has come free, whichever endpoint of the service it leads to.
+    /// `false` when its head could not be written anew.
+    private mutating func preferIdleEndpoint(_ id: SlabID) -> Bool {
+        let snapshot = exchanges[id].snapshot
+        guard !snapshot.isNone, exchanges[id].route >= 0 else { return true }
+        let service = snapshots[snapshot].routes[exchanges[id].route].service
+        let count = snapshots[snapshot].services[service].endpoints.count
+        let chosen = exchanges[id].endpointChoice
+        guard count > 1,
+            pools.idleCount(endpoint: snapshots[snapshot].services[service].endpoints[chosen].index) == 0
+        else { return true }
+        for choice in 0..<count
+        where pools.idleCount(endpoint: snapshots[snapshot].services[service].endpoints[choice].index) > 0 {
+            guard exchanges[id].hostValue.isEmpty || rewriteHost(id, service: service, choice: choice) else {
+                return false
+            }
+            exchanges[id].endpointChoice = choice
+            return true
+        }
+        return true
     }
 
     private mutating func finish(_ id: SlabID, isReusable: Bool, _ loop: inout EventLoop) {
@@ -67,6 +92,7 @@ extension Worker {
         let isClean =
             isReusable && exchanges[id].isUpstreamPersistent && pools.connections[connection].inbound.isEmpty
             && pools.connections[connection].outbound.isEmpty && !pools.connections[connection].isEnding
+            && !pools.connections[connection].mayHaveMore
         if isClean {
             exchanges[id].upstream = .none
             let service = pools.connections[connection].service
@@ -261,13 +287,18 @@ extension Worker {
             markDirty(downstream: downstream)
         } else {
             setDeadline(downstream, loop.now &+ snapshots[current].http.idleTimeout, &loop)
-            // A pipelined request may stand behind this one.
-            if !downstreams[downstream].inbound.isEmpty || downstreams[downstream].mayHaveMore
-                || !downstreams[downstream].ciphertext.isEmpty
-                || downstreams[downstream].tls?.hasPendingPlaintext == true
-            {
-                queue(downstream: downstream, &loop)
-            }
+            goOn(downstream, &loop)
+        }
+    }
+
+    /// A pipelined request may stand behind the last one: it is looked at in the next turn, unless too much is owed.
+    private mutating func goOn(_ id: SlabID, _ loop: inout EventLoop) {
+        guard !downstreams[id].isLeaving, !downstreams[id].isFull else { return }
+        if !downstreams[id].inbound.isEmpty || downstreams[id].mayHaveMore
+            || !downstreams[id].ciphertext.isEmpty
+            || downstreams[id].tls?.hasPendingPlaintext == true
+        {
+            queue(downstream: id, &loop)
         }
     }
 
@@ -351,6 +382,8 @@ extension Worker {
                 return
             }
         }
+        // Plaintext that found no block to be encrypted into is still owed; the connection is queued for it.
+        guard downstreams[id].isFlushed else { return }
         flushed(id, &loop)
     }
 
@@ -419,7 +452,15 @@ extension Worker {
             return
         }
         let exchange = downstreams[id].exchange
-        guard !exchange.isNone, exchanges[exchange].isResponsePaused else { return }
+        if exchange.isNone {
+            goOn(id, &loop)
+            return
+        }
+        // A blocked write has set a deadline; now the client owes nothing but what is left of its request.
+        if exchanges[exchange].requestBody.isEnded || exchanges[exchange].isRequestPaused {
+            setDeadline(id, .max, &loop)
+        }
+        guard exchanges[exchange].isResponsePaused else { return }
         exchanges[exchange].isResponsePaused = false
         resumeResponse(exchange, &loop)
     }

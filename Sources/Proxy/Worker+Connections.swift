@@ -17,7 +17,7 @@ extension Worker {
         for _ in 0..<Worker.acceptsPerTurn {
             switch Sockets.accept(from: number) {
             case .connection(let descriptor, let peer):
-                if let other = quieterWorker() {
+                if !isDraining, let other = quieterWorker() {
                     handOver(descriptor, label: label, peer: peer, to: other)
                 } else {
                     begin(descriptor, label: label, peer: peer, &loop)
@@ -115,6 +115,7 @@ extension Worker {
             return
         }
         downstreams[id].isCounted = isCounted
+        downstreams[id].countedAs = snapshots[current].clientKey(peer)
         settings.connectionCounts.add(1, at: settings.index)
         settings.meters.countConnectionAccepted()
         setDeadline(id, deadline, &loop)
@@ -133,7 +134,9 @@ extension Worker {
         loop.timers.cancel(downstreams[id].timer)
         loop.remove(downstreams[id].descriptor.number)
         if reset { downstreams[id].descriptor.resetOnClose() }
-        if downstreams[id].isCounted { uncount(downstreams[id].peer) }
+        if downstreams[id].isCounted {
+            downstreams[id].countedAs.withAddressBytes { settings.clients.leave($0) }
+        }
         _ = downstreams.remove(id)
         settings.connectionCounts.add(-1, at: settings.index)
         settings.meters.countConnectionClosed()
@@ -249,7 +252,7 @@ extension Worker {
     }
 
     private mutating func listen(label: Int, number: Int32, _ loop: inout EventLoop) {
-        guard !listeners.isFull else { return }
+        guard !listeners.isFull, !isDraining else { return }
         let id = listeners.insert(ListenerSocket(number: number, label: label))
         do {
             try loop.add(number, Token(kind: TokenKind.listener, id: id), .level)
@@ -310,9 +313,19 @@ extension Worker {
     // MARK: Drain
 
     private mutating func beginDrain(until deadline: UInt64, _ loop: inout EventLoop) {
-        guard !isDraining else { return }
-        unlisten(-1, &loop)
+        if isDraining {
+            // Asked again, with less patience.
+            guard deadline < drainDeadline else { return }
+            drainDeadline = deadline
+            if deadline <= loop.now {
+                endDrain(&loop)
+            } else {
+                _ = loop.timers.schedule(Token(kind: TokenKind.drain, id: .none), at: deadline)
+            }
+            return
+        }
         isDraining = true
+        unlisten(-1, &loop)
         drainDeadline = deadline
         _ = loop.timers.schedule(Token(kind: TokenKind.drain, id: .none), at: deadline)
         for index in 0..<downstreams.walkCount {

@@ -55,6 +55,7 @@ extension Worker {
             case .drained(let stream):
                 if let exchange = exchange(of: stream, on: id), exchanges[exchange].isResponsePaused {
                     exchanges[exchange].isResponsePaused = false
+                    exchanges[exchange].deadline = .max
                     resumeResponse(exchange, &loop)
                 }
             case .reset(let stream, _):
@@ -84,12 +85,13 @@ extension Worker {
             markDirty(downstream: id)
             return
         }
-        downstreams[id].copyHead(of: stream, into: &head)
+        let isWhole = downstreams[id].copyHead(of: stream, into: &head)
         downstreams[id].session?.releaseHead(stream)
-        setDeadline(id, .max, &loop)
-        if let error {
+        if !downstreams[id].hasSentGoAway { setDeadline(id, .max, &loop) }
+        // Cookies that were joined lie in the head twice, so that one within its limit may still not fit a block.
+        if let error = isWhole ? error : .headTooLarge {
             makeRequestID(exchange, loop)
-            if !requestHead.path.isEmpty {
+            if isWhole, !requestHead.path.isEmpty {
                 exchanges[exchange].facts.path = exchanges[exchange].keep(
                     head.bytes[requestHead.path], limit: 512)
             }
@@ -124,9 +126,10 @@ extension Worker {
             let waiting = downstreams[downstream].session?.bodyCount(stream) ?? 0
             if waiting > 0, room <= 0 {
                 exchanges[id].isRequestPaused = true
-                exchanges[id].deadline = .max
+                if exchanges[id].waiter.isNone { exchanges[id].deadline = .max }
                 return
             }
+            exchanges[id].isRequestPaused = false
             var piece = ByteQueue()
             let taken = downstreams[downstream].takeBody(
                 of: stream, into: &piece, limit: min(room, waiting), blocks)
@@ -138,8 +141,15 @@ extension Worker {
             exchanges[id].requestBody.took(taken, isLast: isLast)
             guard takePiece(id, &piece, step, &loop) else { return }
             returnCredit(id)
-            if isLast || taken == 0 { break }
+            if isLast { break }
+            if taken == 0 {
+                // The pool had no block for a piece, and nothing would tell when it has.
+                if waiting > 0 { perform(exchanges[id].machine.handle(.refused(.overloaded)), id, &loop) }
+                break
+            }
         }
+        // A place in the line has a deadline of its own, which comes first.
+        guard exchanges.contains(id), exchanges[id].waiter.isNone else { return }
         if exchanges[id].machine.hasRequestEnded {
             exchanges[id].deadline = .max
         } else {
@@ -295,9 +305,7 @@ extension Worker {
             // Data that waits for the peer's window shows as a wish to write too: only a full sink is gone on with.
             if downstreams[id].plaintext.byteCount >= Worker.sinkBytes { queue(downstream: id, &loop) }
         }
-        if downstreams[id].session?.activeStreams == 0,
-            downstreams[id].deadline == .max || !downstreams[id].isBlocked
-        {
+        if downstreams[id].session?.activeStreams == 0, !downstreams[id].hasSentGoAway {
             setDeadline(id, loop.now &+ snapshots[current].http.idleTimeout, &loop)
         }
     }

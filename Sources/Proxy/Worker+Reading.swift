@@ -15,7 +15,7 @@ extension Worker {
             switch downstreams[id].phase {
             case .handshake: handshake(id, &loop)
             case .undecided:
-                decideProtocol(id)
+                decideProtocol(id, &loop)
                 // What has come is the new protocol's to look at.
                 if downstreams[id].phase != .undecided { continue }
             case .http1: processHTTP1(id, &loop)
@@ -39,7 +39,7 @@ extension Worker {
         case .http1:
             if downstreams[id].closesAfterFlush || downstreams[id].lingersAfterFlush { return false }
             let exchange = downstreams[id].exchange
-            if exchange.isNone { return true }
+            if exchange.isNone { return !downstreams[id].isFull }
             if !exchanges[exchange].requestBody.isEnded { return !exchanges[exchange].isRequestPaused }
             // The request is whole. Read on only to learn whether the client is still there.
             return downstreams[id].isEnding && downstreams[id].inbound.byteCount < Worker.sinkBytes
@@ -138,6 +138,8 @@ extension Worker {
             downstreams[id].phase = .lingering
             downstreams[id].closesAfterFlush = true
             downstreams[id].mayHaveMore = false
+            downstreams[id].hasEnded = true
+            downstreams[id].ciphertext.removeAll()
             markDirty(downstream: id)
         case .done:
             settings.meters.countHandshake(isComplete: true)
@@ -155,7 +157,7 @@ extension Worker {
     }
 
     /// HTTP/2 with prior knowledge begins with a preface that no request of HTTP/1.1 begins with (RFC 9113 §3.4).
-    private mutating func decideProtocol(_ id: SlabID) {
+    private mutating func decideProtocol(_ id: SlabID, _ loop: inout EventLoop) {
         let preface = HTTP2Session.preface.utf8Span
         var inbound = ByteQueue()
         swap(&inbound, &downstreams[id].inbound)
@@ -164,11 +166,9 @@ extension Worker {
         swap(&inbound, &downstreams[id].inbound)
         if !isSame {
             downstreams[id].phase = .http1
-        } else if count == preface.byteCount {
-            makeHTTP2(id)
-        } else if count < preface.byteCount, count >= 4 {
+        } else if count >= 4 {
             // Four bytes of it are enough to know: no method is "PRI ".
-            makeHTTP2(id)
+            beginHTTP2(id, &loop)
         }
     }
 
@@ -193,7 +193,7 @@ extension Worker {
                 return
             }
             if downstreams[id].closesAfterFlush || downstreams[id].lingersAfterFlush { return }
-            guard !downstreams[id].inbound.isEmpty else { return }
+            guard !downstreams[id].inbound.isEmpty, !downstreams[id].isFull else { return }
             guard readHead(id, &loop) else { return }
         }
     }
@@ -204,8 +204,9 @@ extension Worker {
         swap(&inbound, &downstreams[id].inbound)
         if !inbound.isContiguous, !inbound.makeContiguous(in: largeBlocks) {
             // More than a large block holds is over every limit of a head.
+            let isTooLarge = inbound.byteCount > largeBlocks.blockCapacity
             swap(&inbound, &downstreams[id].inbound)
-            refuseHead(.headTooLarge, on: id, &loop)
+            refuseHead(isTooLarge ? .headTooLarge : .overloaded, on: id, &loop)
             return false
         }
         var scanned = downstreams[id].scannedBytes
@@ -247,7 +248,7 @@ extension Worker {
             } else {
                 setDeadline(id, loop.now &+ snapshots[current].http.bodyIdleTimeout, &loop)
             }
-            let refusal = admit(exchange, inbound.firstBytes, &loop)
+            let refusal = admit(exchange, inbound.firstBytes.extracting(0..<count), &loop)
             // The head is used up: what follows it is the body, and belongs to the connection again.
             inbound.consume(count)
             swap(&inbound, &downstreams[id].inbound)

@@ -196,8 +196,9 @@ extension Worker {
             pools.setDeadline(connection, loop.now &+ timeout, &loop)
         case .waiting(let waiter):
             exchanges[id].waiter = waiter
+            // The first wait's deadline holds, however often the exchange comes back to the line.
             let timeout = snapshots[snapshot].routes[exchanges[id].route].connectTimeout
-            setExchangeDeadline(id, loop.now &+ timeout, &loop)
+            setExchangeDeadline(id, exchanges[id].facts.leaseBegan &+ timeout, &loop)
         case .overloaded:
             perform(exchanges[id].machine.handle(.connectFailed(.upstreamOverloaded)), id, &loop)
         case .failed:
@@ -215,7 +216,7 @@ extension Worker {
         let choice = apart(&pools, snapshots) { $0.pick($1[snapshot].services[service], avoiding: failed) }
         if choice != exchanges[id].endpointChoice, !exchanges[id].hostValue.isEmpty {
             guard rewriteHost(id, service: service, choice: choice) else {
-                perform(exchanges[id].machine.handle(.connectFailed(.overloaded)), id, &loop)
+                perform(exchanges[id].machine.handle(.refused(.overloaded)), id, &loop)
                 return
             }
         }
@@ -224,7 +225,7 @@ extension Worker {
     }
 
     /// Puts another endpoint's authority into the kept head.
-    private mutating func rewriteHost(_ id: SlabID, service: Int, choice: Int) -> Bool {
+    mutating func rewriteHost(_ id: SlabID, service: Int, choice: Int) -> Bool {
         let snapshot = exchanges[id].snapshot
         let host = exchanges[id].hostValue
         var head = ByteQueue()
@@ -341,6 +342,10 @@ extension Worker {
             pools.connections[connection].outbound.append(contentsOf: &framed)
             markDirty(upstream: connection)
         }
+        // The service's time to answer runs from the last that it was sent: a slow upload is the client's doing.
+        if exchanges[id].machine.phase == .waiting {
+            pools.setDeadline(connection, loop.now &+ exchanges[id].requestTimeout, &loop)
+        }
         return true
     }
 
@@ -445,18 +450,26 @@ extension Worker {
         let exchange = pools.connections[connection].holder
         guard exchanges.contains(exchange), exchanges[exchange].isRequestPaused else { return }
         exchanges[exchange].isRequestPaused = false
-        queue(downstream: exchanges[exchange].downstream, &loop)
+        if exchanges[exchange].stream != nil {
+            // What waits of a stream's body is in the session, and no event tells of it again.
+            pumpRequest(exchange, &loop)
+        } else {
+            queue(downstream: exchanges[exchange].downstream, &loop)
+        }
     }
 
     mutating func setExchangeDeadline(_ id: SlabID, _ deadline: UInt64, _ loop: inout EventLoop) {
         exchanges[id].deadline = deadline
-        guard deadline != .max, exchanges[id].timer.isNone else { return }
+        guard deadline < exchanges[id].timerFires else { return }
+        loop.timers.cancel(exchanges[id].timer)
         exchanges[id].timer =
             loop.timers.schedule(Token(kind: TokenKind.exchange, id: id), at: deadline) ?? .none
+        exchanges[id].timerFires = exchanges[id].timer.isNone ? .max : deadline
     }
 
     mutating func exchangeTimerFired(_ id: SlabID, _ loop: inout EventLoop) {
         exchanges[id].timer = .none
+        exchanges[id].timerFires = .max
         guard exchanges[id].deadline <= loop.now else {
             setExchangeDeadline(id, exchanges[id].deadline, &loop)
             return
@@ -464,6 +477,9 @@ extension Worker {
         exchanges[id].deadline = .max
         if !exchanges[id].waiter.isNone {
             perform(exchanges[id].machine.handle(.upstreamTimedOut(.upstreamOverloaded)), id, &loop)
+        } else if exchanges[id].isResponsePaused {
+            // A stream whose client takes nothing would hold the service's connection for ever.
+            perform(exchanges[id].machine.handle(.refused(.requestTimeout)), id, &loop)
         } else if !exchanges[id].machine.hasRequestEnded, !exchanges[id].isRequestPaused {
             perform(exchanges[id].machine.handle(.refused(.requestTimeout)), id, &loop)
         }

@@ -14,7 +14,7 @@ extension Worker {
         switch pools.connections[id].phase {
         case .connecting:
             guard readiness.isWritable || readiness.isEnding else { return }
-            finishConnect(id, &loop)
+            finishConnect(id, readiness, &loop)
         case .idle:
             // Nothing is due on an idle connection: an end, or bytes that answer no request. Both make it useless.
             if readiness.isReadable || readiness.isEnding { _ = pools.close(id, &loop) }
@@ -31,13 +31,15 @@ extension Worker {
         }
     }
 
-    private mutating func finishConnect(_ id: SlabID, _ loop: inout EventLoop) {
+    private mutating func finishConnect(_ id: SlabID, _ readiness: Readiness, _ loop: inout EventLoop) {
         let exchange = pools.connections[id].holder
         if pools.connections[id].descriptor.connectError() != nil {
             connectFailed(id, .upstreamConnect, &loop)
             return
         }
         pools.connected(id)
+        if readiness.isReadable || readiness.isEnding { pools.connections[id].mayHaveMore = true }
+        if readiness.isEnding { pools.connections[id].isEnding = true }
         guard exchanges.contains(exchange) else {
             _ = pools.close(id, &loop)
             return
@@ -81,7 +83,15 @@ extension Worker {
             }
             switch exchanges[exchange].machine.phase {
             case .waiting:
-                if !pools.connections[id].inbound.isEmpty { readResponseHead(exchange, id, &loop) }
+                if !pools.connections[id].inbound.isEmpty {
+                    if pools.connections[id].sentBytes == 0 {
+                        // An answer to nothing: it was on its way before our request was, and is not the client's.
+                        pools.connections[id].inbound.removeAll()
+                        upstreamEnded(id, exchange, isClean: false, &loop)
+                        return
+                    }
+                    readResponseHead(exchange, id, &loop)
+                }
             case .streaming: pumpResponse(exchange, id, &loop)
             case .leasing, .finished: break
             }
@@ -208,7 +218,7 @@ extension Worker {
                 exchanges[exchange].facts.firstByte = loop.now
                 if exchanges[exchange].machine.handle(.responseHead) == .forwardHead {
                     exchanges[exchange].request.removeAll()
-                    guard forwardHead(exchange, inbound.firstBytes) else {
+                    guard forwardHead(exchange, inbound.firstBytes.extracting(0..<count)) else {
                         perform(exchanges[exchange].machine.handle(.refused(.overloaded)), exchange, &loop)
                         return
                     }
@@ -326,8 +336,13 @@ extension Worker {
             if room <= 0 {
                 exchanges[id].isResponsePaused = !exchanges[id].responseBody.isEnded
                 // Now the client is the one that is waited for.
-                if exchanges[id].isResponsePaused { pools.setDeadline(connection, .max, &loop) }
-                if exchanges[id].isResponsePaused { return }
+                if exchanges[id].isResponsePaused {
+                    pools.setDeadline(connection, .max, &loop)
+                    if exchanges[id].stream != nil {
+                        setExchangeDeadline(id, loop.now &+ snapshots[current].http.bodyIdleTimeout, &loop)
+                    }
+                    return
+                }
             }
             let before = exchanges[id].responseBody.byteCount
             let step: BodyReader.Step

@@ -158,8 +158,9 @@ public struct Worker: ~Copyable {
         }
         pathBlock = path
         lineBlock = line
-        dirtyDownstreams = FixedQueue(capacity: settings.connections)
-        dirtyUpstreams = FixedQueue(capacity: settings.upstreamConnections)
+        // Twice the slabs: names of what was closed meanwhile stay until they are popped.
+        dirtyDownstreams = FixedQueue(capacity: settings.connections * 2)
+        dirtyUpstreams = FixedQueue(capacity: settings.upstreamConnections * 2)
         encoder = AccessLineEncoder(names: settings.names)
         identityHash = SipHash(key0: seed, key1: ~seed &* 0x9e37_79b9_7f4a_7c15)
         let generation = snapshot.generation
@@ -180,7 +181,7 @@ public struct Worker: ~Copyable {
     private mutating func run() throws(SystemError) {
         let timers = settings.connections * 2 + settings.upstreamConnections + exchanges.capacity
         var loop = try EventLoop(
-            timers: timers, pending: settings.connections + settings.upstreamConnections + 1)
+            timers: timers, pending: (settings.connections + settings.upstreamConnections) * 2)
         try loop.watch(settings.mailbox.wakeUp)
         mail(&loop)
         loop.run(&self)

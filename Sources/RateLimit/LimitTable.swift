@@ -68,10 +68,10 @@ public import Synchronization
                 let arrival = limit.clamped(UInt64(held), now: now)
                 let (isAdmitted, next) = limit.verdict(arrival: arrival, now: now)
                 let old = WordPair(first: home.tag, second: held)
-                // A refusal changes nothing, but must be known to be of this key's bucket.
-                let result = slots.exchange(
-                    slot, from: old,
-                    to: WordPair(first: home.tag, second: isAdmitted ? UInt(next) : held))
+                // A refusal takes nothing, but must be known to be of this key's bucket; and a TAT that a lower rate
+                // left far ahead must come down for good, or it would be cut to the same distance at each look.
+                let kept = isAdmitted ? UInt(next) : min(UInt(arrival), held)
+                let result = slots.exchange(slot, from: old, to: WordPair(first: home.tag, second: kept))
                 if result.isExchanged {
                     return isAdmitted
                         ? limit.admitted(next: next, now: now)

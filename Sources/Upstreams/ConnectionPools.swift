@@ -95,7 +95,10 @@ public struct ConnectionPools: ~Copyable {
         let endpoint = plan.endpoints[choice].index
         let service = plan.index
         if services[service].connections >= ConnectionPools.connectionsPerService || connections.isFull {
-            return wait(service, holder: holder)
+            // An idle connection to anybody else makes room before an exchange has to wait.
+            guard evictIdle(service: services[service].connections > 0 ? service : -1, &loop) else {
+                return wait(service, holder: holder)
+            }
         }
         do {
             let descriptor = try Sockets.connect(to: plan.endpoints[choice].address)
@@ -116,6 +119,18 @@ public struct ConnectionPools: ~Copyable {
         } catch {
             return .failed(error)
         }
+    }
+
+    /// Closes an idle connection of `service`, or of any where that is -1. `false` when there is none.
+    private mutating func evictIdle(service: Int, _ loop: inout EventLoop) -> Bool {
+        for index in 0..<connections.walkCount {
+            guard let id = connections.name(at: index), connections[id].phase == .idle,
+                service < 0 || connections[id].service == service
+            else { continue }
+            _ = close(id, &loop)
+            return true
+        }
+        return false
     }
 
     private mutating func wait(_ service: Int, holder: SlabID) -> LeaseAnswer {
