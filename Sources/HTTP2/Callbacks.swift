@@ -139,6 +139,7 @@ private func onDataChunk(
     _ = unsafe nghttp2_session_consume_connection(handle, count)
     guard let stream = unsafe streamState(handle, number), let data = unsafe data else { return isFine }
     guard unsafe !stream.pointee.has(.discardsInbound), let pool = unsafe session.pointee.pool else {
+        unsafe discardAfterAnswer(handle, stream, count)
         return isFine
     }
     let bytes = unsafe RawSpan(_unsafeStart: UnsafeRawPointer(data), byteCount: count)
@@ -288,10 +289,28 @@ private func onFrameSent(
         let stream = unsafe streamState(handle, header.stream_id),
         unsafe !stream.pointee.has(.inboundEnded), unsafe !stream.pointee.has(.resetHere)
     else { return isFine }
-    // The answer is whole before the request was: the peer may stop sending (RFC 9113 §8.1).
-    unsafe stream.pointee.marks.insert(.resetHere)
-    _ = unsafe nghttp2_submit_rst_stream(handle, 0, header.stream_id, HTTP2ErrorCode.noError)
+    // The answer is whole before the request was (RFC 9113 §8.1). RST_STREAM(NO_ERROR) waits: in one flight with the
+    // answer it makes clients (curl 7.88 for one) throw the answer away.
+    unsafe stream.pointee.marks.insert(.answeredEarly)
+    unsafe SessionState.discardInbound(stream, handle)
+    if unsafe stream.pointee.discarded > HTTP2Session.lingerBytes {
+        unsafe stream.pointee.marks.insert(.resetHere)
+        _ = unsafe nghttp2_submit_rst_stream(handle, 0, header.stream_id, HTTP2ErrorCode.noError)
+    }
     return isFine
+}
+
+/// Body bytes behind an answer that is already whole: the peer may go on for a while, so that it comes to read the answer,
+/// and is told to stop when it has sent so much that it must have.
+private func discardAfterAnswer(_ handle: OpaquePointer?, _ stream: StreamPointer, _ count: Int) {
+    guard unsafe !stream.pointee.has(.resetHere) else { return }
+    unsafe stream.pointee.discarded &+= count
+    if unsafe stream.pointee.discarded <= HTTP2Session.lingerBytes {
+        _ = unsafe nghttp2_session_consume_stream(handle, stream.pointee.number, count)
+    } else if unsafe stream.pointee.has(.answeredEarly) {
+        unsafe stream.pointee.marks.insert(.resetHere)
+        _ = unsafe nghttp2_submit_rst_stream(handle, 0, stream.pointee.number, HTTP2ErrorCode.noError)
+    }
 }
 
 /// A head that nghttp2 would not write (larger than it allows): without this its stream would wait for ever.

@@ -105,12 +105,11 @@ extension HTTP2Session {
     }
 
     /// Throws away what waits of the request body and what will come. For an answer before the request has ended: once
-    /// that is written whole, RST_STREAM(NO_ERROR) follows by itself (RFC 9113 §8.1).
+    /// that is written whole and the peer has sent `lingerBytes` more, RST_STREAM(NO_ERROR) follows by itself (RFC 9113
+    /// §8.1).
     public mutating func discardBody(_ stream: StreamID) {
         let found = unsafe SessionState.stream(stream, in: state)
-        unsafe found.pointee.marks.insert(.discardsInbound)
-        unsafe found.pointee.marks.subtract([.tellData, .tellTrailers, .tellStarved])
-        unsafe found.pointee.inbound.removeAll()
+        unsafe SessionState.discardInbound(found, state.pointee.handle)
     }
 
     /// Sends RST_STREAM, unless the stream is closed or being reset. `closed` follows after `write`.

@@ -10,6 +10,9 @@ public import Memory
 @safe public struct HTTP2Session: ~Copyable {
     let state: UnsafeMutablePointer<SessionState>
 
+    /// How many body bytes are still read and thrown away behind an answer that came before their end.
+    public static var lingerBytes: Int { 1 << 20 }
+
     /// Bytes with which every HTTP/2 connection begins (RFC 9113 §3.4).
     public static var preface: StaticString { "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" }
 

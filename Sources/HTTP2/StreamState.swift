@@ -39,6 +39,8 @@ struct StreamMarks: OptionSet {
     static let badValue = StreamMarks(rawValue: 1 << 21)
     static let trailersTooLarge = StreamMarks(rawValue: 1 << 22)
     static let badTrailers = StreamMarks(rawValue: 1 << 23)
+    /// The answer was written whole before the request had ended.
+    static let answeredEarly = StreamMarks(rawValue: 1 << 25)
     /// RST_STREAM came from the peer.
     static let resetByPeer = StreamMarks(rawValue: 1 << 24)
 }
@@ -62,6 +64,8 @@ struct StreamMarks: OptionSet {
     var outbound = ByteQueue()
     /// Bytes received whose credit was not given back to the peer.
     var uncredited = 0
+    /// Body bytes that were thrown away.
+    var discarded = 0
     /// Bytes of fields that were dropped since the head was too large.
     var droppedBytes = 0
 
@@ -71,4 +75,20 @@ struct StreamMarks: OptionSet {
     }
 
     func has(_ mark: StreamMarks) -> Bool { unsafe marks.contains(mark) }
+}
+
+extension SessionState {
+    /// Throws away what waits of a request's body, and all that will come. What was received gives its credit back, so
+    /// that the peer can go on and come to read its answer.
+    static func discardInbound(_ stream: StreamPointer, _ handle: OpaquePointer?) {
+        unsafe stream.pointee.marks.insert(.discardsInbound)
+        unsafe stream.pointee.marks.subtract([.tellData, .tellTrailers, .tellStarved])
+        unsafe stream.pointee.inbound.removeAll()
+        let owed = unsafe stream.pointee.uncredited
+        unsafe stream.pointee.uncredited = 0
+        unsafe stream.pointee.discarded &+= owed
+        guard owed > 0, unsafe stream.pointee.marks.isDisjoint(with: [.isClosed, .inboundEnded, .resetHere])
+        else { return }
+        _ = unsafe nghttp2_session_consume_stream(handle, stream.pointee.number, owed)
+    }
 }

@@ -58,6 +58,8 @@ struct Downstream: ~Copyable {
     var lingersAfterFlush = false
     var lingeredBytes = 0
     var hasSentGoAway = false
+    /// Exchanges on streams of this connection.
+    var openStreams = 0
     var hasSaidGoodbye = false
 
     var mayHaveMore = false

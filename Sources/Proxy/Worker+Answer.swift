@@ -265,6 +265,7 @@ extension Worker {
         _ = exchanges.remove(id)
         guard downstreams.contains(downstream) else { return }
         if let stream {
+            downstreams[downstream].openStreams &-= 1
             if downstreams[downstream].session?.contains(stream) == true {
                 downstreams[downstream].session?.setToken(stream, 0)
                 if !hasRequestEnded { downstreams[downstream].session?.discardBody(stream) }

@@ -85,6 +85,7 @@ extension Worker {
             markDirty(downstream: id)
             return
         }
+        downstreams[id].openStreams &+= 1
         let isWhole = downstreams[id].copyHead(of: stream, into: &head)
         downstreams[id].session?.releaseHead(stream)
         if !downstreams[id].hasSentGoAway { setDeadline(id, .max, &loop) }
@@ -305,7 +306,8 @@ extension Worker {
             // Data that waits for the peer's window shows as a wish to write too: only a full sink is gone on with.
             if downstreams[id].plaintext.byteCount >= Worker.sinkBytes { queue(downstream: id, &loop) }
         }
-        if downstreams[id].session?.activeStreams == 0, !downstreams[id].hasSentGoAway {
+        // Streams whose exchange is over may still owe their client bytes that it does not take.
+        if downstreams[id].openStreams == 0, !downstreams[id].hasSentGoAway {
             setDeadline(id, loop.now &+ snapshots[current].http.idleTimeout, &loop)
         }
     }
@@ -316,16 +318,13 @@ extension Worker {
             return
         }
         if downstreams[id].hasSentGoAway {
-            if downstreams[id].session?.activeStreams == 0 {
-                close(id, &loop)
-            } else {
-                // The notice was sent a while ago: whoever saw it sends nothing new any more.
-                downstreams[id].session?.goAway()
-                markDirty(downstream: id)
-            }
+            // The notice was sent a while ago: whoever saw it sends nothing new any more.
+            downstreams[id].session?.goAway()
+            if downstreams[id].openStreams == 0 { downstreams[id].closesAfterFlush = true }
+            markDirty(downstream: id)
             return
         }
-        guard downstreams[id].session?.activeStreams == 0 else { return }
+        guard downstreams[id].openStreams == 0 else { return }
         // Idle for too long: say so, and leave.
         downstreams[id].session?.goAway()
         downstreams[id].hasSentGoAway = true

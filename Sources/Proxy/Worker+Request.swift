@@ -317,6 +317,10 @@ extension Worker {
             perform(exchanges[id].machine.handle(.refused(.bodyTooLarge)), id, &loop)
             return false
         }
+        if exchanges[id].requestTrailers.byteCount > snapshots[current].http.limits.head {
+            perform(exchanges[id].machine.handle(.refused(.headTooLarge)), id, &loop)
+            return false
+        }
         switch step {
         case .refused:
             perform(exchanges[id].machine.handle(.refused(.badFraming)), id, &loop)

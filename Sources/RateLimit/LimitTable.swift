@@ -68,9 +68,11 @@ public import Synchronization
                 let arrival = limit.clamped(UInt64(held), now: now)
                 let (isAdmitted, next) = limit.verdict(arrival: arrival, now: now)
                 let old = WordPair(first: home.tag, second: held)
-                // A refusal takes nothing, but must be known to be of this key's bucket; and a TAT that a lower rate
-                // left far ahead must come down for good, or it would be cut to the same distance at each look.
-                let kept = isAdmitted ? UInt(next) : min(UInt(arrival), held)
+                // A refusal takes nothing, but must be known to be of this key's bucket; and a TAT that a slower rate
+                // left far ahead must come down for good, or it would be cut to the same distance at each look. Far,
+                // since another thread's clock may be ahead of this one's, and what it took must not be forgotten.
+                let isLeftOver = UInt64(held) > arrival &+ LimitTable.clockSlack
+                let kept = isAdmitted ? UInt(next) : isLeftOver ? UInt(arrival) : held
                 let result = slots.exchange(slot, from: old, to: WordPair(first: home.tag, second: kept))
                 if result.isExchanged {
                     return isAdmitted
@@ -98,6 +100,9 @@ public import Synchronization
         guard isAdmitted else { return limit.refused(arrival: arrival, next: next, now: now) }
         return limit.admitted(next: arrival, now: now)
     }
+
+    /// How far two threads' times may lie apart, in nanoseconds: loop turns are milliseconds.
+    @inlinable static var clockSlack: UInt64 { 2_000_000_000 }
 
     /// Where a key's bucket may be, and what marks it as the key's.
     @usableFromInline struct Place {

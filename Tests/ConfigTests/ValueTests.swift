@@ -92,7 +92,7 @@ import Testing
                 "limits_of_http: {idle_timeout: 25h}",
                 "9:32: idle_timeout must be from 10ms to 24h, found '25h'"
             ),
-            ("limits_of_http: {streams: 0}", "9:27: streams must be from 1 to 10000, found '0'"),
+            ("limits_of_http: {streams: 0}", "9:27: streams must be from 1 to 4096, found '0'"),
             (
                 "limits_of_http: {resets: 100}",
                 "9:26: resets must be a rate such as 100/s, 120/min or 5000/h, found '100'"

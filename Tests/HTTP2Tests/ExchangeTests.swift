@@ -233,11 +233,11 @@ private func pattern(_ count: Int, _ seed: Int) -> [UInt8] {
         #expect(pair.client.streams[slow]?.closeCode == 0)
     }
 
-    @Test("§8.1: an answer before the request has ended is followed by RST_STREAM(NO_ERROR)")
+    @Test("§8.1: an answer before the request has ended is followed, a while later, by RST_STREAM(NO_ERROR)")
     func earlyAnswer() throws {
         let pair = Pair()
         let server = pair.server
-        let number = pair.client.request(Wire.request("POST"), body: pattern(500_000, 5))
+        let number = pair.client.request(Wire.request("POST"), body: pattern(2_000_000, 5))
         var isClosed = false
         pair.run { event in
             switch event {

@@ -123,9 +123,11 @@ private struct Bucket {
         // It owes 100 hours by the old rate, and one second by the new one.
         let answer = table.take(fast, "a", second)
         #expect(!answer.isAdmitted && answer.retryAfterNanoseconds == 10_000_000)
-        #expect(table.take(fast, "a", second + 10_000_000).isAdmitted == false)
+        // What it owed by the old rate is forgotten for good: the promise of the first answer is kept.
+        #expect(table.take(fast, "a", second + 10_000_000).isAdmitted)
         let allowed = table.limit("client", 100, burst: 100)
-        #expect(table.peek(allowed, key: bytes("a").rawSpan, now: second).resetNanoseconds == second)
+        #expect(
+            table.peek(allowed, key: bytes("a").rawSpan, now: second).resetNanoseconds <= second + 10_000_000)
     }
 
     @Test(

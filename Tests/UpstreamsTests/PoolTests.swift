@@ -171,10 +171,12 @@ import Testing
                     leased.append(id)
                 case .connecting(let id):
                     #expect(idle[choice].isEmpty)
+                    // In a full slab an idle connection to another endpoint has made room.
+                    for place in 0..<3 { idle[place].removeAll { !yard.pools.connections.contains($0) } }
                     yard.pools.connected(id)
                     leased.append(id)
                 case .waiting(let waiter):
-                    #expect(idle[choice].isEmpty && yard.pools.connections.isFull)
+                    #expect(idle.allSatisfy(\.isEmpty) && yard.pools.connections.isFull)
                     yard.pools.leaveLine(waiter)
                 case .overloaded, .failed: Issue.record("neither full nor broken")
                 }
