@@ -93,8 +93,8 @@ fuzz: ## fuzz targets for SECS seconds each; NAME= for one of them
 	@Tests/Fuzz/run $(SECS) $(NAME)
 
 hot-path-gate: release ## no reference counting and no allocation in what a request runs
-	/usr/bin/python3 -B Benchmarks/Gate/hot-path-gate --self-test
-	/usr/bin/python3 -B Benchmarks/Gate/hot-path-gate $(BIN)/gatehouse
+	/usr/bin/python3 -B Benchmarks/gate/hot-path-gate --self-test
+	/usr/bin/python3 -B Benchmarks/gate/hot-path-gate $(BIN)/gatehouse
 
 bench-smoke: release ## nginx and Gatehouse side by side, as a table
 	/usr/bin/python3 -B Benchmarks/bench-smoke --bin $(BIN)
