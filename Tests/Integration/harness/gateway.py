@@ -127,6 +127,8 @@ class Gateway:
         """Ends the process, if a test has not, and fails where it did not end well."""
         if self.process.poll() is None:
             self.process.terminate()
+            # Asked a second time, it waits no longer for connections that a test has left open.
+            self.process.send_signal(signal.SIGINT)
             try:
                 self.process.wait(PATIENCE)
             except subprocess.TimeoutExpired:
