@@ -1,8 +1,11 @@
 """Memory: what a request takes it gives back (acceptance 5, the proof at run time, seen from outside)."""
 
+import http.client
+import re
+
 import pytest
 
-from harness.bound import FULL
+from harness.bound import FULL, PATIENCE
 from harness.gateway import plain
 from harness.http2 import Client2
 from harness.wire import request, response
@@ -69,3 +72,34 @@ def test_connections_that_come_and_go_leave_no_memory_behind(gateways, upstreams
     visit(COUNTED // 10)
     # A connection that stayed would be some KiB: a thousand of them could not hide in this.
     assert heap_bytes(gateway) - before <= 8 * SLACK
+
+
+def allocated_bytes(gateway):
+    """What the allocator (jemalloc) counts as allocated and not freed, in the whole process."""
+    connection = http.client.HTTPConnection(*gateway.address("admin"), timeout=PATIENCE)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    connection.close()
+    return int(re.search(r"^gatehouse_memory_allocated_bytes (\d+)$", text, re.MULTILINE).group(1))
+
+
+@pytest.mark.bound(300)
+@pytest.mark.unsanitized
+def test_ten_thousand_warm_requests_allocate_nothing_that_stays(gateways, upstreams, clients):
+    """Over the whole process: less than a tenth of a byte a request, which is what one look at the figures may keep."""
+    gateway = gateways(plain(upstreams(answer), workers=1, log=QUIET, admin={"listen": "127.0.0.1:0"}))
+    client = clients(gateway)
+
+    def ask(count):
+        ten = request(target="/x", fields=[("X-Some", "field")]) * 10
+        for _ in range(count // 10):
+            client.send(ten)
+            for _ in range(10):
+                assert client.response().status == 200
+
+    ask(WARM)
+    for _ in range(3):
+        allocated_bytes(gateway)
+    before = allocated_bytes(gateway)
+    ask(10_000)
+    assert allocated_bytes(gateway) - before <= 1000
