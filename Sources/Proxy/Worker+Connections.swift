@@ -25,10 +25,22 @@ extension Worker {
             case .none: return
             case .failed(let error):
                 settings.meters.countConnectionRefused()
-                // Without descriptors the listener stays readable: wait a turn rather than spin through it.
-                if error.isOutOfDescriptors { return }
+                // Without descriptors the socket would stay readable and the loop spin: look again in a while.
+                if error.isOutOfDescriptors {
+                    loop.remove(number)
+                    let token = Token(kind: TokenKind.listener, id: listener)
+                    _ = loop.timers.schedule(token, at: loop.now &+ Worker.acceptPause)
+                    return
+                }
             }
         }
+    }
+
+    /// Accepts again, after a pause for want of descriptors.
+    mutating func resumeAccepting(_ listener: SlabID, _ loop: inout EventLoop) {
+        guard listeners.contains(listener) else { return }
+        try? loop.add(
+            listeners[listener].number, Token(kind: TokenKind.listener, id: listener), .level)
     }
 
     /// The worker that has so much fewer connections that a fresh one should be its: hashing can put 14 of 16 long

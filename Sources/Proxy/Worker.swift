@@ -128,6 +128,8 @@ public struct Worker: ~Copyable {
     /// Bytes that one connection may bring in one turn.
     static var turnBytes: Int { 65536 }
     static var acceptsPerTurn: Int { 64 }
+    /// How long no connection is accepted when descriptors have run out, in nanoseconds.
+    static var acceptPause: UInt64 { 100_000_000 }
     /// Bytes of a request that are kept for a second try.
     static var keptRequestBytes: Int { 65536 }
     /// What is thrown away of a body whose answer is written, and for how long.
@@ -179,7 +181,8 @@ public struct Worker: ~Copyable {
     }
 
     private mutating func run() throws(SystemError) {
-        let timers = settings.connections * 2 + settings.upstreamConnections + exchanges.capacity
+        let timers =
+            settings.connections * 2 + settings.upstreamConnections + exchanges.capacity + listeners.capacity
         var loop = try EventLoop(
             timers: timers, pending: (settings.connections + settings.upstreamConnections) * 2)
         try loop.watch(settings.mailbox.wakeUp)
@@ -248,6 +251,7 @@ extension Worker: EventHandler {
             if pools.connections.contains(id), pools.isOverdue(id, &loop) { upstreamOverdue(id, &loop) }
         case TokenKind.exchange:
             if exchanges.contains(id) { exchangeTimerFired(id, &loop) }
+        case TokenKind.listener: resumeAccepting(id, &loop)
         case TokenKind.drain:
             endDrain(&loop)
         default:
