@@ -58,6 +58,8 @@ struct Downstream: ~Copyable {
     var lingersAfterFlush = false
     var lingeredBytes = 0
     var hasSentGoAway = false
+    /// Whether the second step, with the last stream's id, has been taken too.
+    var hasSentLastGoAway = false
     /// Exchanges on streams of this connection.
     var openStreams = 0
     var hasSaidGoodbye = false

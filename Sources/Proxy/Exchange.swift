@@ -91,6 +91,8 @@ struct Exchange: ~Copyable {
     var isUpstreamPersistent = true
     /// The response waits because the client's side holds enough.
     var isResponsePaused = false
+    /// Bytes that the stream owed its client when that was last looked at.
+    var pausedBytes = 0
     /// The request waits because the service's side holds enough.
     var isRequestPaused = false
     /// Bytes of HTTP/2 body taken from the stream whose credit was not given back yet.

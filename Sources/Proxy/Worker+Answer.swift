@@ -55,6 +55,7 @@ extension Worker {
         while let next = pools.nextInLine(service) {
             guard exchanges.contains(next) else { continue }
             exchanges[next].waiter = .none
+            exchanges[next].deadline = .max
             guard preferIdleEndpoint(next) else {
                 perform(exchanges[next].machine.handle(.refused(.overloaded)), next, &loop)
                 continue
@@ -421,7 +422,9 @@ extension Worker {
     /// The kernel takes no more: the poller will tell, and the client has so long to take what we hold.
     private mutating func block(_ id: SlabID, written: Int, _ loop: inout EventLoop) {
         downstreams[id].isBlocked = true
-        if written > 0 || downstreams[id].deadline == .max {
+        // The half second between the two steps of a drain stands.
+        let isGoingAway = downstreams[id].hasSentGoAway && !downstreams[id].hasSentLastGoAway
+        if !isGoingAway, written > 0 || downstreams[id].deadline == .max {
             setDeadline(id, loop.now &+ snapshots[current].http.bodyIdleTimeout, &loop)
         }
         guard !downstreams[id].watchesWriting else { return }

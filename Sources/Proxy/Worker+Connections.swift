@@ -39,8 +39,12 @@ extension Worker {
     /// Accepts again, after a pause for want of descriptors.
     mutating func resumeAccepting(_ listener: SlabID, _ loop: inout EventLoop) {
         guard listeners.contains(listener) else { return }
-        try? loop.add(
-            listeners[listener].number, Token(kind: TokenKind.listener, id: listener), .level)
+        let token = Token(kind: TokenKind.listener, id: listener)
+        do {
+            try loop.add(listeners[listener].number, token, .level)
+        } catch {
+            _ = loop.timers.schedule(token, at: loop.now &+ Worker.acceptPause)
+        }
     }
 
     /// The worker that has so much fewer connections that a fresh one should be its: hashing can put 14 of 16 long

@@ -55,7 +55,12 @@ extension Worker {
             case .drained(let stream):
                 if let exchange = exchange(of: stream, on: id), exchanges[exchange].isResponsePaused {
                     exchanges[exchange].isResponsePaused = false
+                    // The request's body, if more of it is due, has a deadline again.
                     exchanges[exchange].deadline = .max
+                    if !exchanges[exchange].requestBody.isEnded, !exchanges[exchange].isRequestPaused {
+                        setExchangeDeadline(
+                            exchange, loop.now &+ snapshots[current].http.bodyIdleTimeout, &loop)
+                    }
                     resumeResponse(exchange, &loop)
                 }
             case .reset(let stream, _):
@@ -127,7 +132,9 @@ extension Worker {
             let waiting = downstreams[downstream].session?.bodyCount(stream) ?? 0
             if waiting > 0, room <= 0 {
                 exchanges[id].isRequestPaused = true
-                if exchanges[id].waiter.isNone { exchanges[id].deadline = .max }
+                if exchanges[id].waiter.isNone, !exchanges[id].isResponsePaused {
+                    exchanges[id].deadline = .max
+                }
                 return
             }
             exchanges[id].isRequestPaused = false
@@ -150,7 +157,9 @@ extension Worker {
             }
         }
         // A place in the line has a deadline of its own, which comes first.
-        guard exchanges.contains(id), exchanges[id].waiter.isNone else { return }
+        guard exchanges.contains(id), exchanges[id].waiter.isNone, !exchanges[id].isResponsePaused else {
+            return
+        }
         if exchanges[id].machine.hasRequestEnded {
             exchanges[id].deadline = .max
         } else {
@@ -307,29 +316,50 @@ extension Worker {
             if downstreams[id].plaintext.byteCount >= Worker.sinkBytes { queue(downstream: id, &loop) }
         }
         // Streams whose exchange is over may still owe their client bytes that it does not take.
-        if downstreams[id].openStreams == 0, !downstreams[id].hasSentGoAway {
+        // A PING is no sign that it takes them: only the first flush after the last exchange sets the clock.
+        let owesNothing = downstreams[id].session?.activeStreams == 0
+        if downstreams[id].openStreams == 0, !downstreams[id].hasSentGoAway,
+            owesNothing || downstreams[id].deadline == .max
+        {
             setDeadline(id, loop.now &+ snapshots[current].http.idleTimeout, &loop)
         }
     }
 
     mutating func http2Overdue(_ id: SlabID, _ loop: inout EventLoop) {
+        let bodyIdle = snapshots[current].http.bodyIdleTimeout
+        if downstreams[id].hasSentGoAway, !downstreams[id].hasSentLastGoAway {
+            // The notice was sent a while ago: whoever saw it sends nothing new any more. The connection ends when its
+            // last stream has.
+            downstreams[id].hasSentLastGoAway = true
+            downstreams[id].session?.goAway()
+            setDeadline(id, loop.now &+ bodyIdle, &loop)
+            markDirty(downstream: id)
+            return
+        }
         if downstreams[id].isBlocked {
             close(id, &loop, reset: true)
             return
         }
-        if downstreams[id].hasSentGoAway {
-            // The notice was sent a while ago: whoever saw it sends nothing new any more.
-            downstreams[id].session?.goAway()
-            if downstreams[id].openStreams == 0 { downstreams[id].closesAfterFlush = true }
-            markDirty(downstream: id)
-            return
-        }
         guard downstreams[id].openStreams == 0 else { return }
-        // Idle for too long: say so, and leave.
-        downstreams[id].session?.goAway()
-        downstreams[id].hasSentGoAway = true
+        if !downstreams[id].hasSentGoAway {
+            // Idle for too long: say so, and leave.
+            downstreams[id].session?.goAway()
+            downstreams[id].hasSentGoAway = true
+            downstreams[id].hasSentLastGoAway = true
+        }
         downstreams[id].closesAfterFlush = true
         markDirty(downstream: id)
+    }
+
+    /// Whether a paused stream's client has taken anything since the last look, or its whole connection is blocked, which
+    /// has a clock of its own.
+    mutating func hasStreamMoved(_ id: SlabID) -> Bool {
+        guard let stream = exchanges[id].stream else { return false }
+        let downstream = exchanges[id].downstream
+        let left = downstreams[downstream].session?.outboundCount(stream) ?? 0
+        let hasMoved = left < exchanges[id].pausedBytes || downstreams[downstream].isBlocked
+        exchanges[id].pausedBytes = left
+        return hasMoved
     }
 
     /// The first step of two (RFC 9113 §6.8): no more streams please; the second, with the last id, follows when what the

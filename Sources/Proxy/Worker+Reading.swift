@@ -176,11 +176,9 @@ extension Worker {
         let count = downstreams[id].inbound.byteCount
         downstreams[id].inbound.removeAll()
         downstreams[id].lingeredBytes &+= count
-        if downstreams[id].lingeredBytes > Worker.lingerBytes {
-            downstreams[id].hasEnded = true
-            downstreams[id].closesAfterFlush = true
-            markDirty(downstream: id)
-        }
+        // Enough is read. But to close now would send a reset, which can overtake the answer in a client that is still
+        // busy sending: it gets what is left of the time.
+        if downstreams[id].lingeredBytes > Worker.lingerBytes { downstreams[id].hasEnded = true }
     }
 
     // MARK: HTTP/1

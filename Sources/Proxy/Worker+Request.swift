@@ -212,6 +212,7 @@ extension Worker {
         let snapshot = exchanges[id].snapshot
         let service = snapshots[snapshot].routes[exchanges[id].route].service
         exchanges[id].wantsFreshConnection = true
+        exchanges[id].facts.leaseBegan = loop.now
         let failed = exchanges[id].failedEndpoint
         let choice = apart(&pools, snapshots) { $0.pick($1[snapshot].services[service], avoiding: failed) }
         if choice != exchanges[id].endpointChoice, !exchanges[id].hostValue.isEmpty {
@@ -481,7 +482,11 @@ extension Worker {
         exchanges[id].deadline = .max
         if !exchanges[id].waiter.isNone {
             perform(exchanges[id].machine.handle(.upstreamTimedOut(.upstreamOverloaded)), id, &loop)
-        } else if exchanges[id].isResponsePaused {
+        } else if exchanges[id].stream != nil, exchanges[id].isResponsePaused {
+            if hasStreamMoved(id) {
+                setExchangeDeadline(id, loop.now &+ snapshots[current].http.bodyIdleTimeout, &loop)
+                return
+            }
             // A stream whose client takes nothing would hold the service's connection for ever.
             perform(exchanges[id].machine.handle(.refused(.requestTimeout)), id, &loop)
         } else if !exchanges[id].machine.hasRequestEnded, !exchanges[id].isRequestPaused {

@@ -338,7 +338,9 @@ extension Worker {
                 // Now the client is the one that is waited for.
                 if exchanges[id].isResponsePaused {
                     pools.setDeadline(connection, .max, &loop)
-                    if exchanges[id].stream != nil {
+                    if let stream = exchanges[id].stream {
+                        exchanges[id].pausedBytes =
+                            downstreams[downstream].session?.outboundCount(stream) ?? 0
                         setExchangeDeadline(id, loop.now &+ snapshots[current].http.bodyIdleTimeout, &loop)
                     }
                     return

@@ -94,10 +94,13 @@ public struct ConnectionPools: ~Copyable {
     ) -> LeaseAnswer {
         let endpoint = plan.endpoints[choice].index
         let service = plan.index
-        if services[service].connections >= ConnectionPools.connectionsPerService || connections.isFull {
-            // An idle connection to anybody else makes room before an exchange has to wait.
-            guard evictIdle(service: services[service].connections > 0 ? service : -1, &loop) else {
-                return wait(service, holder: holder)
+        let isAtLimit = services[service].connections >= ConnectionPools.connectionsPerService
+        if isAtLimit || connections.isFull {
+            // An idle connection makes room before an exchange has to wait: one of the service where that is at its
+            // limit, anybody's where the worker is.
+            guard evictIdle(service: isAtLimit ? service : -1, &loop) else {
+                // In a line of a service without connections nobody would ever be called.
+                return services[service].connections > 0 ? wait(service, holder: holder) : .overloaded
             }
         }
         do {
