@@ -99,7 +99,7 @@ extension Control: EventHandler {
         switch token.kind {
         case Kind.adminConnection:
             if connections.contains(token.id) { closeAdmin(token.id, &loop) }
-        case Kind.retired: watchRetired(&loop)
+        case Kind.retired: isDraining ? watchDrain(&loop) : watchRetired(&loop)
         case Kind.rotation:
             fleet.household.ticketKeys.rotate(now: loop.now)
             _ = loop.timers.schedule(
@@ -174,5 +174,12 @@ extension Control: EventHandler {
         Machine.notify("STOPPING=1")
         log.tell(.info, "draining", [("timeout_ms", "\(drainTimeout / 1_000_000)")])
         fleet.beginDrain(until: loop.now + drainTimeout)
+        watchDrain(&loop)
+    }
+
+    /// New connections are refused as soon as the workers have taken out what was waiting; looks again every 5 ms.
+    private mutating func watchDrain(_ loop: inout EventLoop) {
+        guard !fleet.closeListeners() else { return }
+        _ = loop.timers.schedule(Token(kind: Kind.retired, id: .none), at: loop.now + 5_000_000)
     }
 }

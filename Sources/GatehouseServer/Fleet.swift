@@ -292,6 +292,15 @@ final class Fleet: Sendable {
         return state.withLockIfAvailable { $0.listeners.closeRetired(generation: least) } ?? false
     }
 
+    /// Closes every listening socket once all workers drain. `true` when that is done.
+    func closeListeners() -> Bool {
+        for worker in 0..<workers where generations.load(worker) != Int.max { return false }
+        return state.withLockIfAvailable {
+            $0.listeners.closeAll()
+            return true
+        } ?? false
+    }
+
     var generation: Int { currentGeneration.load(ordering: .acquiring) }
 
     // MARK: The end

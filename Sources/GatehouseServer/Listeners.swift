@@ -132,6 +132,13 @@ struct Listeners: ~Copyable, Sendable {
         }
     }
 
+    /// Closes all of them, so that whoever comes now is refused at once. After every worker has let go.
+    mutating func closeAll() {
+        for index in 0..<sockets.walkCount {
+            if let id = sockets.name(at: index) { _ = sockets.remove(id) }
+        }
+    }
+
     /// Closes what every worker has let go of: all of them run `generation`, and read their mail in order. `true` when
     /// nothing is left to be closed.
     mutating func closeRetired(generation: Int) -> Bool {

@@ -292,7 +292,8 @@ extension Worker {
 
     /// Makes `snapshot` the one that new exchanges begin with.
     private mutating func install(_ snapshot: consuming Snapshot, _ loop: inout EventLoop) {
-        guard !snapshots.isFull else { return }
+        // A worker that drains begins nothing new, and has said so in its cell.
+        guard !snapshots.isFull, !isDraining else { return }
         let generation = snapshot.generation
         let old = current
         current = snapshots.insert(snapshot)
@@ -342,6 +343,8 @@ extension Worker {
         }
         isDraining = true
         unlisten(-1, &loop)
+        // Tells the control side that this worker has let go of every listening socket.
+        settings.generations.store(Int.max, at: settings.index)
         drainDeadline = deadline
         _ = loop.timers.schedule(Token(kind: TokenKind.drain, id: .none), at: deadline)
         for index in 0..<downstreams.walkCount {
