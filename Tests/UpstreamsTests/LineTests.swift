@@ -44,14 +44,18 @@ import Testing
     }
 
     @Test("the lines of two services are two lines") func services() throws {
-        var yard = try taken()
+        var yard = try Yard(endpoints: 1, capacity: 2)
         let other = Yard.plan(service: 8, ports: [yard.port(0)])
+        let third = Yard.plan(service: 9, ports: [yard.port(0)])
+        if case .connecting = yard.lease(holder: 8) {} else { Issue.record("there is room for two") }
+        if case .connecting = yard.lease(other, holder: 9) {} else { Issue.record("there is room for two") }
+        // Without a connection of its own nobody would ever call whoever waits.
+        if case .overloaded = yard.lease(third, holder: 7) {} else { Issue.record("a line without an end") }
         for holder in [UInt32(10), 11, 12, 13] {
             if holder % 2 == 0 {
                 _ = yard.lease(holder: holder)
             } else {
-                _ = yard.pools.lease(
-                    other, choice: 0, holder: Yard.holder(holder), isFreshOnly: false, &yard.loop)
+                _ = yard.lease(other, holder: holder)
             }
         }
         #expect(everyone(&yard, service: 8) == [11, 13])
@@ -268,5 +272,11 @@ import Testing
         #expect(found[1] == 0 && found[0] + found[2] == 300)
         var single = try Yard(endpoints: 1, balance: balance)
         #expect(counts(&single, picks: 5, avoiding: 10) == [5])
+    }
+}
+
+extension Yard {
+    fileprivate mutating func lease(_ plan: borrowing ServicePlan, holder: UInt32) -> LeaseAnswer {
+        pools.lease(plan, choice: 0, holder: Yard.holder(holder), isFreshOnly: false, &loop)
     }
 }
