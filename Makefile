@@ -79,15 +79,15 @@ lint: ## formatting and style
 format: ## put the sources into the house format
 	swift format --in-place --parallel --recursive --configuration .swift-format $(LINTED)
 
-asan: ## unit and integration tests under AddressSanitizer
+asan: ## unit and integration tests under AddressSanitizer; UNIT=1 for the unit tests alone
 	$(GATEWAY) build --build-tests $(ASAN_FLAGS)
 	$(GATEWAY) test --skip-build --skip HouseTests $(ASAN_FLAGS)
-	GATEHOUSE_SANITIZER=address GATEHOUSE_BIN=$(CURDIR)/.build-asan/debug/gatehouse $(PYTEST)
+	$(if $(UNIT),,GATEHOUSE_SANITIZER=address GATEHOUSE_BIN=$(CURDIR)/.build-asan/debug/gatehouse $(PYTEST))
 
-tsan: ## unit and integration tests under ThreadSanitizer
+tsan: ## unit and integration tests under ThreadSanitizer; UNIT=1 for the unit tests alone
 	$(GATEWAY) build --build-tests $(TSAN_FLAGS)
 	$(NO_ASLR) env $(GATEWAY) test --skip-build --skip HouseTests $(TSAN_FLAGS)
-	GATEHOUSE_SANITIZER=thread GATEHOUSE_BIN=$(CURDIR)/.build-tsan/debug/gatehouse $(NO_ASLR) $(PYTEST)
+	$(if $(UNIT),,GATEHOUSE_SANITIZER=thread GATEHOUSE_BIN=$(CURDIR)/.build-tsan/debug/gatehouse $(NO_ASLR) $(PYTEST))
 
 fuzz: ## fuzz targets for SECS seconds each; NAME= for one of them
 	@Tests/Fuzz/run $(SECS) $(NAME)
