@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pathlib
+import shutil
 import subprocess
 import threading
 
@@ -47,26 +48,36 @@ def fast():
     process.stderr.close()
 
 
+BENCHMARK = pathlib.Path(__file__).parents[2] / "conf" / "benchmark.yaml"
+
+
+def benchmark(folder, upstream_address):
+    """The text of conf/benchmark.yaml with nothing changed but the addresses, which are the tests' own, and
+    the level of the log, by which they learn the ports."""
+    text = BENCHMARK.read_text()
+    for theirs, ours in (("0.0.0.0:8443", "127.0.0.1:0"), ("0.0.0.0:8080", "127.0.0.1:0"),
+                         ("127.0.0.1:9180", "127.0.0.1:0"), ("127.0.0.1:9000", upstream_address),
+                         ("level: warning", "level: info")):
+        assert text.count(theirs) == 1, theirs
+        text = text.replace(theirs, ours)
+    for path in ("tls/api.crt", "tls/api.key", "jwks.json"):
+        assert text.count(path) == 1, path
+        text = text.replace(path, str(folder / path))
+    return text
+
+
 @pytest.fixture
 def loaded(gateways, fast, certificate, key, tmp_path):
-    """Route A has no auth and no limit, route B a token and a limit that nobody reaches."""
-    file = tmp_path / "jwks.json"
-    file.write_text(key_set(key))
-    config = {
-        "version": 1, "workers": 2,
-        "listeners": {"http": {"bind": ["127.0.0.1:0"], "protocols": ["http/1.1", "h2c"]},
-                      "https": {"bind": ["127.0.0.1:0"], "tls": certificate.settings()}},
-        "log": {"access": {"to": str(tmp_path / "access.log")}},
-        "auth": {"main": {"jwt": {"issuer": "https://auth.test", "audience": ["platform-api"],
-                                  "keys": {"file": str(file)}}}},
-        "limits": {"wide": {"rate": "1000000/s", "per": "client"}},
-        "services": {"up": {"to": [f"http://{fast}"]}},
-        "routes": [
-            {"name": "a", "match": {"prefix": "/bytes"}, "to": "up", "auth": "none", "limits": []},
-            {"name": "b", "match": {"prefix": "/b"}, "to": "up", "auth": "main", "limits": ["wide"],
-             "path": {"strip_prefix": True}}],
-    }
-    return gateways(config)
+    """The benchmark configuration: route A has no auth and no limit, route B a token and a limit that nobody reaches."""
+    (tmp_path / "tls").mkdir()
+    shutil.copy(certificate.cert, tmp_path / "tls" / "api.crt")
+    shutil.copy(certificate.key, tmp_path / "tls" / "api.key")
+    (tmp_path / "jwks.json").write_text(key_set(key))
+    return gateways(benchmark(tmp_path, fast), listeners=["http", "https"])
+
+
+def benchmark_token(key):
+    return key.token(iss="https://auth.example.com", aud="api")
 
 
 @pytest.mark.bound(600)
@@ -74,22 +85,20 @@ def loaded(gateways, fast, certificate, key, tmp_path):
 @pytest.mark.parametrize("protocol", ["h2", "h1"])
 @pytest.mark.parametrize("route", ["a", "b"])
 def test_h2load_sees_no_failure(loaded, key, listener, scheme, protocol, route):
-    path = "/bytes/128" if route == "a" else "/b/bytes/128"
     options = ["-n", str(REQUESTS), "-c", "16", "-m", "32"] if protocol == "h2" else ["--h1", "-n", str(REQUESTS), "-c", "16"]
     if route == "b":
-        options += ["-H", f"authorization: Bearer {key.token()}"]
-    all_succeeded(h2load(loaded.url(path, listener, scheme), *options), REQUESTS)
+        options += ["-H", f"authorization: Bearer {benchmark_token(key)}"]
+    all_succeeded(h2load(loaded.url(f"/{route}/bytes/128", listener, scheme), *options), REQUESTS)
 
 
 @pytest.mark.bound(600)
 @pytest.mark.parametrize("listener,scheme", [("http", "http"), ("https", "https")])
 @pytest.mark.parametrize("route", ["a", "b"])
 def test_wrk_sees_no_failure(loaded, key, listener, scheme, route):
-    path = "/bytes/128" if route == "a" else "/b/bytes/128"
     options = ["-t2", "-c64", f"-d{WRK_SECONDS}"]
     if route == "b":
-        options += ["-H", f"Authorization: Bearer {key.token()}"]
-    assert wrk(loaded.url(path, listener, scheme), *options) > 0
+        options += ["-H", f"Authorization: Bearer {benchmark_token(key)}"]
+    assert wrk(loaded.url(f"/{route}/bytes/128", listener, scheme), *options) > 0
 
 
 def big_file(folder):

@@ -56,9 +56,11 @@ class Gateway:
         self.folder = folder
         self.file = folder / "gatehouse.yaml"
         self.write(config)
-        self.listeners = listeners if listeners is not None else list(config["listeners"])
-        if config.get("admin", {}).get("listen"):
-            self.listeners.append("admin")
+        self.listeners = listeners
+        if listeners is None:
+            self.listeners = list(config["listeners"])
+            if config.get("admin", {}).get("listen"):
+                self.listeners.append("admin")
         self.process = subprocess.Popen(
             [binary(), "run", "--config", str(self.file), *options], cwd=folder, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **(environment or {})})
