@@ -222,7 +222,9 @@ extension Worker {
             return false
         case .refused(let error):
             downstreams[id].scannedBytes = 0
-            let exchange = open(on: id, stream: nil, framing: .none, &loop)
+            // Where the refused message ends nobody knows, so that it has not ended: the rest of it is thrown away while
+            // the client reads the answer, which a reset would take from it (RFC 9112 §9.6).
+            let exchange = open(on: id, stream: nil, framing: .close, &loop)
             if let exchange {
                 downstreams[id].exchange = exchange
                 downstreams[id].closesAfterAnswer = true
@@ -257,7 +259,7 @@ extension Worker {
 
     /// Refuses what never became a head; the bytes that came of it are in `inbound`.
     mutating func refuseHead(_ reason: Refusal, on id: SlabID, _ loop: inout EventLoop) {
-        guard let exchange = open(on: id, stream: nil, framing: .none, &loop) else {
+        guard let exchange = open(on: id, stream: nil, framing: .close, &loop) else {
             close(id, &loop)
             return
         }
