@@ -26,7 +26,7 @@ RELEASE_FLAGS := -c release --static-swift-stdlib $(STRICT) --scratch-path .buil
 ASAN_FLAGS := --sanitize=address $(STRICT) --scratch-path .build-asan
 TSAN_FLAGS := --sanitize=thread $(STRICT) --scratch-path .build-tsan
 BIN := $(CURDIR)/.build-gateway/release
-PYTEST := /usr/bin/python3 -B -m pytest -p no:cacheprovider -q Tests/Integration
+PYTEST := /usr/bin/python3 -B -m pytest -p no:cacheprovider -q
 LINTED := Package.swift Sources Tests
 
 # ThreadSanitizer's memory map collides with a kernel that randomises more bits than it knows; some containers refuse
@@ -36,7 +36,7 @@ NO_ASLR := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 export ASAN_OPTIONS := detect_leaks=0:abort_on_error=0:exitcode=99
 export TSAN_OPTIONS := halt_on_error=1:exitcode=99
 
-.PHONY: help deps build release services test integration acceptance lint format asan tsan fuzz hot-path-gate \
+.PHONY: help deps build release services test integration conformance acceptance lint format asan tsan fuzz hot-path-gate \
 	bench-smoke bench-gate demo dev ci install
 
 help: ## this list
@@ -64,13 +64,16 @@ services: ## the reference services: .build/debug/gatehouse-services
 test: ## all tests, after what they need is installed; FILTER=RegExp for some of the unit tests alone
 	@$(MAKE) deps PACKAGES='$(TEST_PACKAGES)'
 	swift test $(STRICT) $(if $(FILTER),--filter '$(FILTER)')
-	$(if $(FILTER),,$(MAKE) integration)
+	$(if $(FILTER),,$(MAKE) integration conformance)
 
 integration: release ## tests of the running gateway; FILTER=words for some of them
-	GATEHOUSE_BIN=$(BIN)/gatehouse $(PYTEST) $(if $(FILTER),-k '$(FILTER)')
+	GATEHOUSE_BIN=$(BIN)/gatehouse $(PYTEST) Tests/Integration $(if $(FILTER),-k '$(FILTER)')
+
+conformance: release ## what RFC 9110, 9112 and 9113 ask, clause by clause, of the running gateway; FILTER=words for some
+	GATEHOUSE_BIN=$(BIN)/gatehouse $(PYTEST) Tests/ConformanceTests $(if $(FILTER),-k '$(FILTER)')
 
 acceptance: release ## the integration tests at full size: minutes, not seconds
-	GATEHOUSE_BIN=$(BIN)/gatehouse GATEHOUSE_FULL=1 $(PYTEST) $(if $(FILTER),-k '$(FILTER)')
+	GATEHOUSE_BIN=$(BIN)/gatehouse GATEHOUSE_FULL=1 $(PYTEST) Tests/Integration Tests/ConformanceTests $(if $(FILTER),-k '$(FILTER)')
 
 lint: ## formatting and style
 	swift format lint --strict --parallel --recursive --configuration .swift-format $(LINTED)
@@ -82,12 +85,12 @@ format: ## put the sources into the house format
 asan: ## unit and integration tests under AddressSanitizer; UNIT=1 for the unit tests alone
 	$(GATEWAY) build --build-tests $(ASAN_FLAGS)
 	$(GATEWAY) test --skip-build --skip HouseTests $(ASAN_FLAGS)
-	$(if $(UNIT),,GATEHOUSE_SANITIZER=address GATEHOUSE_BIN=$(CURDIR)/.build-asan/debug/gatehouse $(PYTEST))
+	$(if $(UNIT),,GATEHOUSE_SANITIZER=address GATEHOUSE_BIN=$(CURDIR)/.build-asan/debug/gatehouse $(PYTEST) Tests/Integration Tests/ConformanceTests)
 
 tsan: ## unit and integration tests under ThreadSanitizer; UNIT=1 for the unit tests alone
 	$(GATEWAY) build --build-tests $(TSAN_FLAGS)
 	$(NO_ASLR) env $(GATEWAY) test --skip-build --skip HouseTests $(TSAN_FLAGS)
-	$(if $(UNIT),,GATEHOUSE_SANITIZER=thread GATEHOUSE_BIN=$(CURDIR)/.build-tsan/debug/gatehouse $(NO_ASLR) $(PYTEST))
+	$(if $(UNIT),,GATEHOUSE_SANITIZER=thread GATEHOUSE_BIN=$(CURDIR)/.build-tsan/debug/gatehouse $(NO_ASLR) $(PYTEST) Tests/Integration Tests/ConformanceTests)
 
 fuzz: ## fuzz targets for SECS seconds each; NAME= for one of them
 	@Tests/Fuzz/run $(SECS) $(NAME)

@@ -1,0 +1,127 @@
+"""The gateway under judgement between a client that sends any bytes and an upstream that keeps all it gets."""
+
+from harness.gateway import Gateway, plain
+from harness.recorder import MARKER, Recorder
+from harness.wire import Client, Closed, problem
+
+# Fields that the gateway writes itself into each request, behind those of the client.
+OURS = [b"X-Forwarded-For", b"X-Forwarded-Proto", b"X-Forwarded-Host", b"Forwarded", b"X-Request-ID"]
+
+
+def case(clause, name, *values):
+    """One row of a table: its id is the clause that it holds the gateway to, and what it sends."""
+    import pytest
+    assert len(clause.split(" ")) == 2, clause
+    return pytest.param(*values, id=f"RFC {clause.replace('§', '')}: {name}")
+
+
+class Edge:
+    def __init__(self, folder):
+        self.recorder = Recorder()
+        # One worker: what a connection brings is dealt with before what comes after it on another.
+        config = plain(self.recorder, workers=1)
+        config["listeners"]["http"]["connections"] = {"per_client": 10000}
+        config["services"]["quick"] = {"to": [f"http://{self.recorder.address}"]}
+        config["routes"] += [
+            {"name": "host", "match": {"prefix": "/host"}, "to": "up", "preserve_host": True},
+            {"name": "small", "match": {"prefix": "/small"}, "to": "up", "body": {"max": "1KiB"}},
+            {"name": "quick", "match": {"prefix": "/quick"}, "to": "quick", "timeouts": {"request": "300ms"}},
+        ]
+        self.gateway = Gateway(folder, config)
+        self._control = None
+
+    def close(self):
+        if self._control is not None:
+            self._control.close()
+        try:
+            self.gateway.stop()
+        finally:
+            self.recorder.close()
+
+    def client(self):
+        return Client(self.gateway.address())
+
+    def settle(self):
+        """What the upstream has got since the last look: all that the gateway had sent when it was asked."""
+        if self._control is None:
+            self._control = self.client()
+        try:
+            answer = self._control.ask(target=MARKER.decode())
+        except Closed:
+            self._control = self.client()
+            answer = self._control.ask(target=MARKER.decode())
+        assert answer.status == 200, answer.start_line
+        return self.recorder.take()
+
+
+def push(client, data, piece=None):
+    """Sends all, or as much as the gateway takes: it may close before the rest."""
+    try:
+        if piece is None:
+            client.send(data)
+        else:
+            for at in range(0, len(data), piece):
+                client.send(data[at:at + piece])
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+
+
+def refusal(client, reason, method="GET"):
+    """The gateway's own answer, for exactly this reason, after which it closes."""
+    answer = client.response(method)
+    said = problem(answer, reason)
+    assert said["reason"] == reason, said
+    assert [value.lower() for value in answer.all("connection")] == ["close"], answer.fields
+    assert client.until_close() == b"", "bytes behind the last answer"
+    return said
+
+
+def forwarded(received, line, lines, upstream, host=None):
+    """The request arrived as this line and these field lines, byte for byte, with the gateway's own around them."""
+    assert received.line == line, received.raw
+    assert received.lines[0] == b"Host: " + (host or upstream.encode()), received.raw
+    count = len(received.lines) - len(lines) - 1
+    own = [name for name, _ in received.fields[1 + len(lines):]]
+    wanted = list(OURS) + ([b"Transfer-Encoding"] if received.framing == "chunked" else [])
+    assert received.lines[1:1 + len(lines)] == lines, received.raw
+    assert own == wanted and count == len(wanted), received.raw
+
+
+HOST = b"Host: gate.test\r\n"
+# What stands behind a message that is refused, and wants past the gateway.
+NEXT = b"GET /smuggled HTTP/1.1\r\nHost: gate.test\r\n\r\n"
+
+
+def is_refused(edge, data, reason, piece=None, method="GET"):
+    """The client is told why, its connection ends, and the upstream gets no whole request of it."""
+    with edge.client() as client:
+        push(client, data + NEXT, piece)
+        said = refusal(client, reason, method)
+    seen = edge.settle()
+    # A body may be refused in its middle, when its head has gone on: then the upstream's connection ends there.
+    assert not seen.requests and not seen.unfinished, seen
+    return said, seen
+
+
+def passes(edge, data, line, lines, body=b"", trailers=(), piece=None, host=None, status=200):
+    """The upstream gets exactly this, the client its answer, and both connections go on."""
+    with edge.client() as client:
+        push(client, data, piece)
+        method = line.split(b" ")[0].decode("latin-1")
+        answer = client.response(method)
+        assert answer.status == status, (answer.start_line, answer.body)
+        assert answer.get("x-seen") == line.split(b" ")[1].decode("latin-1"), answer.fields
+        goes_on(client)
+    seen = edge.settle()
+    assert not seen.broken and not seen.unfinished, seen
+    assert [received.target for received in seen.requests[1:]] == [b"/next"], seen
+    received = seen.requests[0]
+    forwarded(received, line, lines, edge.recorder.address, host)
+    assert (received.body, received.trailers) == (body, list(trailers)), received
+    return received
+
+
+def goes_on(client):
+    """The connection carries a further request, and its answer is that request's own."""
+    answer = client.ask(target="/next")
+    assert (answer.status, answer.body) == (200, b"/next"), (answer.start_line, answer.body)

@@ -1,0 +1,81 @@
+"""RFC 9112 §2 Message: what separates lines and messages, and versions."""
+
+import pytest
+
+from edge import HOST, case, is_refused, passes
+
+REFUSED = [
+    case("9112 §2.2", "bare LF behind the request line", b"GET / HTTP/1.1\n" + HOST + b"\r\n", "bad_request"),
+    case("9112 §2.2", "bare LF behind a field", b"GET / HTTP/1.1\r\nHost: gate.test\n\r\n", "bad_request"),
+    case("9112 §2.2", "bare LF for the empty line", b"GET / HTTP/1.1\r\n" + HOST + b"\n", "bad_request"),
+    case("9112 §2.2", "nothing but bare LF", b"GET / HTTP/1.1\nHost: gate.test\n\n", "bad_request"),
+    case("9112 §2.2", "bare LF in the method", b"GE\nT / HTTP/1.1\r\n" + HOST + b"\r\n", "bad_request"),
+    case("9112 §2.2", "bare LF in the target", b"GET /a\nb HTTP/1.1\r\n" + HOST + b"\r\n", "bad_request"),
+    case("9112 §2.2", "bare LF in the version", b"GET / HTTP/1\n.1\r\n" + HOST + b"\r\n", "bad_request"),
+    case("9112 §2.2", "bare LF in a field value", b"GET / HTTP/1.1\r\n" + HOST + b"X-A: a\nX-B: b\r\n\r\n", "bad_request"),
+    case("9112 §2.2", "bare CR behind the request line", b"GET / HTTP/1.1\r" + HOST + b"\r\n", "bad_request"),
+    case("9112 §2.2", "bare CR behind a field", b"GET / HTTP/1.1\r\nHost: gate.test\rX-A: 1\r\n\r\n", "bad_request"),
+    case("9112 §2.2", "bare CR in the method", b"GE\rT / HTTP/1.1\r\n" + HOST + b"\r\n", "bad_request"),
+    case("9112 §2.2", "bare CR in a field name", b"GET / HTTP/1.1\r\n" + HOST + b"X\r-A: 1\r\n\r\n", "bad_request"),
+    case("9112 §2.2", "bare CR in a field value", b"GET / HTTP/1.1\r\n" + HOST + b"X-A: a\rb\r\n\r\n", "bad_request"),
+    case("9112 §2.2", "CR CR LF behind the request line", b"GET / HTTP/1.1\r\r\n" + HOST + b"\r\n", "bad_request"),
+    case("9112 §2.2", "CR CR LF behind a field", b"GET / HTTP/1.1\r\nHost: gate.test\r\r\n\r\n", "bad_request"),
+    case("9112 §2.2", "CR CR LF for the empty line", b"GET / HTTP/1.1\r\n" + HOST + b"\r\r\n", "bad_request"),
+    case("9112 §2.2", "CR where the head should begin", b"\rGET / HTTP/1.1\r\n" + HOST + b"\r\n", "bad_request"),
+    case("9112 §2.2", "LF where the head should begin", b"\nGET / HTTP/1.1\r\n" + HOST + b"\r\n", "bad_request"),
+    case("9112 §2.2", "two empty lines before the head", b"\r\n\r\nGET / HTTP/1.1\r\n" + HOST + b"\r\n", "bad_request"),
+    case("9112 §2.2", "a space before the first field", b"GET / HTTP/1.1\r\n " + HOST + b"\r\n", "bad_request"),
+    case("9112 §2.2", "a tab before the first field", b"GET / HTTP/1.1\r\n\t" + HOST + b"\r\n", "bad_request"),
+    case("9112 §2.2", "a line of spaces before the first field", b"GET / HTTP/1.1\r\n  \r\n" + HOST + b"\r\n", "bad_request"),
+    case("9112 §2.2", "a space before the method", b" GET / HTTP/1.1\r\n" + HOST + b"\r\n", "bad_request"),
+    case("9112 §2.2", "NUL before the method", b"\0GET / HTTP/1.1\r\n" + HOST + b"\r\n", "bad_request"),
+    case("9112 §2.2", "a byte order mark", b"\xef\xbb\xbfGET / HTTP/1.1\r\n" + HOST + b"\r\n", "bad_request"),
+    case("9112 §2.2", "the first bytes of TLS", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(32), "bad_request"),
+    case("9112 §2.3", "version 1.2", b"GET / HTTP/1.2\r\n" + HOST + b"\r\n", "unsupported_version"),
+    case("9112 §2.3", "version 1.9", b"GET / HTTP/1.9\r\n" + HOST + b"\r\n", "unsupported_version"),
+    case("9112 §2.3", "version 2.0", b"GET / HTTP/2.0\r\n" + HOST + b"\r\n", "unsupported_version"),
+    case("9112 §2.3", "version 3.0", b"GET / HTTP/3.0\r\n" + HOST + b"\r\n", "unsupported_version"),
+    case("9112 §2.3", "version 0.9", b"GET / HTTP/0.9\r\n" + HOST + b"\r\n", "unsupported_version"),
+    case("9112 §2.3", "the request of HTTP/0.9", b"GET /\r\n", "bad_request"),
+    case("9112 §2.3", "lower case", b"GET / http/1.1\r\n" + HOST + b"\r\n", "bad_request"),
+    case("9112 §2.3", "mixed case", b"GET / Http/1.1\r\n" + HOST + b"\r\n", "bad_request"),
+    case("9112 §2.3", "another name", b"GET / HTTPS/1.1\r\n" + HOST + b"\r\n", "bad_request"),
+    case("9112 §2.3", "another protocol", b"GET / ICAP/1.0\r\n" + HOST + b"\r\n", "bad_request"),
+    case("9112 §2.3", "no minor digit", b"GET / HTTP/1\r\n" + HOST + b"\r\n", "bad_request"),
+    case("9112 §2.3", "no digits", b"GET / HTTP/\r\n" + HOST + b"\r\n", "bad_request"),
+    case("9112 §2.3", "two minor digits", b"GET / HTTP/1.10\r\n" + HOST + b"\r\n", "bad_request"),
+    case("9112 §2.3", "two major digits", b"GET / HTTP/01.1\r\n" + HOST + b"\r\n", "bad_request"),
+    case("9112 §2.3", "a comma for the dot", b"GET / HTTP/1,1\r\n" + HOST + b"\r\n", "bad_request"),
+    case("9112 §2.3", "letters for digits", b"GET / HTTP/x.y\r\n" + HOST + b"\r\n", "bad_request"),
+    case("9112 §2.3", "a sign", b"GET / HTTP/+1.1\r\n" + HOST + b"\r\n", "bad_request"),
+    case("9112 §2.3", "a space inside", b"GET / HTTP /1.1\r\n" + HOST + b"\r\n", "bad_request"),
+    case("9112 §2.3", "a letter behind", b"GET / HTTP/1.1x\r\n" + HOST + b"\r\n", "bad_request"),
+    case("9112 §2.3", "NUL behind", b"GET / HTTP/1.1\0\r\n" + HOST + b"\r\n", "bad_request"),
+]
+
+
+@pytest.mark.parametrize("piece", [None, 1], ids=["whole", "dripped"])
+@pytest.mark.parametrize("data,reason", REFUSED)
+def test_refused(edge, data, reason, piece):
+    is_refused(edge, data, reason, piece)
+
+
+PASSED = [
+    case("9112 §2.2", "one empty line before the head", b"\r\nGET /a HTTP/1.1\r\n" + HOST + b"\r\n", b"GET /a HTTP/1.1"),
+    case("9112 §2.3", "version 1.1", b"GET /b HTTP/1.1\r\n" + HOST + b"\r\n", b"GET /b HTTP/1.1"),
+    case("9112 §2.3", "version 1.0 goes on as 1.1", b"GET /c HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", b"GET /c HTTP/1.1"),
+]
+
+
+@pytest.mark.parametrize("piece", [None, 1], ids=["whole", "dripped"])
+@pytest.mark.parametrize("data,line", PASSED)
+def test_passed(edge, data, line, piece):
+    passes(edge, data, line, [], piece=piece)
+
+
+def test_an_empty_line_behind_a_body_is_passed_over(edge):
+    """RFC 9112 §2.2: old clients send CRLF behind a POST; it is no request."""
+    with edge.client() as client:
+        client.send(b"POST /a HTTP/1.1\r\n" + HOST + b"Content-Length: 1\r\n\r\nx\r\nGET /b HTTP/1.1\r\n" + HOST + b"\r\n")
+        assert [client.response().body for _ in range(2)] == [b"/a", b"/b"]
+    assert [received.line for received in edge.settle().requests] == [b"POST /a HTTP/1.1", b"GET /b HTTP/1.1"]

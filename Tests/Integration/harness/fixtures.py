@@ -1,0 +1,127 @@
+"""Fixtures and hooks that every suite of the running gateway shares, by `from harness.fixtures import *`: each fixture ends
+what it began, by its own handle, whether the test passed or not."""
+
+import os
+import signal
+
+import pytest
+
+from .bound import FULL, PATIENCE, SANITIZER
+from .gateway import Gateway, plain
+from .tokens import Certificate, Key
+from .upstream import Upstream
+from .wire import Client
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "bound(seconds): a test that may take longer than the others")
+    config.addinivalue_line("markers", "unsanitized: says nothing about a sanitizer build")
+
+
+def pytest_sessionstart():
+    if not os.environ.get("GATEHOUSE_BIN"):
+        pytest.exit("GATEHOUSE_BIN must name the gateway's program; `make integration` sets it", returncode=2)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if SANITIZER and item.get_closest_marker("unsanitized"):
+            item.add_marker(pytest.mark.skip(reason="measures what a sanitizer changes"))
+
+
+@pytest.fixture(autouse=True)
+def bound(request):
+    """No test runs on for ever, whatever it waits for."""
+    marker = request.node.get_closest_marker("bound")
+    seconds = int(marker.args[0] if marker else 6 * PATIENCE) * (10 if FULL else 1)
+
+    def expired(*_):
+        raise AssertionError(f"the test took more than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, expired)
+    signal.alarm(seconds)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def upstreams():
+    """Makes upstreams."""
+    made = []
+
+    def make(*arguments, **options):
+        made.append(Upstream(*arguments, **options))
+        return made[-1]
+
+    yield make
+    for upstream in made:
+        upstream.close()
+
+
+@pytest.fixture
+def upstream(upstreams):
+    """An upstream that echoes."""
+    return upstreams()
+
+
+@pytest.fixture
+def gateways(tmp_path):
+    """Makes gateways: `gateways(config)`."""
+    made = []
+
+    def make(config, **options):
+        folder = tmp_path / f"gateway-{len(made)}"
+        folder.mkdir()
+        made.append(Gateway(folder, config, **options))
+        return made[-1]
+
+    yield make
+    errors = []
+    for gateway in made:
+        try:
+            gateway.stop()
+        except AssertionError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
+
+
+@pytest.fixture
+def gateway(gateways, upstream):
+    """The plain configuration before the echoing upstream."""
+    return gateways(plain(upstream))
+
+
+@pytest.fixture
+def clients():
+    """Makes client connections: `clients(gateway)`."""
+    made = []
+
+    def make(gateway, listener=None, **options):
+        made.append(Client(gateway.address(listener), **options))
+        return made[-1]
+
+    yield make
+    for client in made:
+        client.close()
+
+
+@pytest.fixture
+def client(clients, gateway):
+    return clients(gateway)
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    return Certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture(scope="session")
+def key(tmp_path_factory):
+    return Key(tmp_path_factory.mktemp("key"), "key-1")
+
+
+@pytest.fixture(scope="session")
+def other_key(tmp_path_factory):
+    return Key(tmp_path_factory.mktemp("other-key"), "key-2")
