@@ -63,6 +63,9 @@ public import Memory
     /// Whether the whole body has been decoded.
     @inlinable public var isEnded: Bool { place == .ended }
 
+    /// Body bytes that the chunk at hand has said and not brought yet.
+    @inlinable public var announcedByteCount: Int { remaining }
+
     /// Moves body bytes from `input` to the end of `output`, at most `limit` (above 0) in this call; whole blocks are
     /// moved where a block holds nothing else. Trailer lines are appended to `trailers` as `name: value CRLF`, checked to
     /// be field lines; which of them may go on is `Trailers`' to say. Not to be called again after a refusal.

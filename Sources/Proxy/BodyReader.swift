@@ -39,6 +39,12 @@ struct BodyReader {
         return framing == .none ? 0 : nil
     }
 
+    /// Whether the body is longer than `limit`, or has said so: a chunk is judged by its size line, not when the bytes
+    /// have come and have been passed on.
+    func isLonger(than limit: Int) -> Bool {
+        byteCount > limit || framing == .chunked && decoder.announcedByteCount > limit &- byteCount
+    }
+
     /// The source has ended: a body that ends with its connection is complete (RFC 9112 §6.3), any other is cut.
     mutating func sourceEnded() -> Bool {
         if framing == .close { isEnded = true }

@@ -314,7 +314,7 @@ extension Worker {
         _ id: SlabID, _ piece: inout ByteQueue, _ step: BodyReader.Step, _ loop: inout EventLoop
     ) -> Bool {
         exchanges[id].facts.bytesIn = exchanges[id].requestBody.byteCount
-        if exchanges[id].requestBody.byteCount > exchanges[id].bodyLimit {
+        if exchanges[id].requestBody.isLonger(than: exchanges[id].bodyLimit) {
             perform(exchanges[id].machine.handle(.refused(.bodyTooLarge)), id, &loop)
             return false
         }

@@ -100,6 +100,25 @@ import Testing
         #expect(BodyReader(framing).remainingLength == 0)
     }
 
+    @Test(
+        "a chunked body is longer than a limit when a chunk says that it will be",
+        arguments: [
+            ("5\r\n", 5, false), ("6\r\n", 5, true), ("5\r\nabcde\r\n0\r\n\r\n", 5, false),
+            ("5\r\nabcde\r\n1\r\n", 5, true), ("3\r\nab", 2, true), ("7fffffffffffffff\r\n", .max, false),
+            ("2\r\nab\r\n7fffffffffffffff\r\n", .max, true),
+        ])
+    func announced(text: String, limit: Int, isLonger: Bool) {
+        let pool = BlockPool(limit: 4)
+        var reader = BodyReader(.chunked)
+        var input = ByteQueue()
+        var output = ByteQueue()
+        var trailers = ByteQueue()
+        _ = input.append(Array(text.utf8).rawSpan, from: pool)
+        _ = reader.move(from: &input, to: &output, trailers: &trailers, pool: pool, limit: 100)
+        let answer = reader.isLonger(than: limit)
+        #expect(answer == isLonger)
+    }
+
     @Test("what is still to come is known for a length, and for nothing else") func remaining() {
         let pool = BlockPool(limit: 4)
         var reader = BodyReader(.length(10))
