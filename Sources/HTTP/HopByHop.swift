@@ -54,6 +54,23 @@ public enum HopByHop {
         return true
     }
 
+    /// Whether Connection lists anything but what is said of the connection itself. It may name trailer fields too, which
+    /// end here as well (§7.6.1) and come when the head is long gone.
+    public static func listsFields(in fields: borrowing FieldTable, bytes: RawSpan) -> Bool {
+        for index in 0..<fields.count where fields[index].known == .connection {
+            var rest = ListCursor(fields[index].value)
+            while let option = rest.next(in: bytes) {
+                let name = bytes[option]
+                if !isKeepAlive(name), !isClose(name), !name.equalsIgnoringCase("upgrade"),
+                    !name.equalsIgnoringCase("te"), !name.equalsIgnoringCase("http2-settings")
+                {
+                    return true
+                }
+            }
+        }
+        return false
+    }
+
     @inlinable static func isKeepAlive(_ value: RawSpan) -> Bool {
         value.byteCount == 10 && value.equalsIgnoringCase("keep-alive")
     }

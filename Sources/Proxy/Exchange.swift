@@ -74,6 +74,8 @@ struct Exchange: ~Copyable {
     var requestBody: BodyReader
     /// Trailers of the request, in HTTP/1 form.
     var requestTrailers = ByteQueue()
+    /// Connection listed fields, which may be among the trailers: none of those goes on, as RFC 9110 §6.5.2 allows.
+    var dropsRequestTrailers = false
     var bodyLimit = Int.max
     /// Whether the request goes to the service in chunks.
     var sendsChunked = false
@@ -85,6 +87,7 @@ struct Exchange: ~Copyable {
     var responseBody = BodyReader(.none)
     var responseFraming = ResponseFraming.none
     var responseTrailers = ByteQueue()
+    var dropsResponseTrailers = false
     /// Whether the head of an answer has been handed to the client's side.
     var hasAnswered = false
     /// Whether the upstream connection may carry another exchange after this one.
@@ -148,13 +151,19 @@ struct Exchange: ~Copyable {
     mutating func moveRequest(
         from input: inout ByteQueue, to output: inout ByteQueue, pool: borrowing BlockPool, limit: Int
     ) -> BodyReader.Step {
-        requestBody.move(from: &input, to: &output, trailers: &requestTrailers, pool: pool, limit: limit)
+        let step = requestBody.move(
+            from: &input, to: &output, trailers: &requestTrailers, pool: pool, limit: limit)
+        if step == .ended, dropsRequestTrailers { requestTrailers.removeAll() }
+        return step
     }
 
     mutating func moveResponse(
         from input: inout ByteQueue, to output: inout ByteQueue, pool: borrowing BlockPool, limit: Int
     ) -> BodyReader.Step {
-        responseBody.move(from: &input, to: &output, trailers: &responseTrailers, pool: pool, limit: limit)
+        let step = responseBody.move(
+            from: &input, to: &output, trailers: &responseTrailers, pool: pool, limit: limit)
+        if step == .ended, dropsResponseTrailers { responseTrailers.removeAll() }
+        return step
     }
 
     /// Appends at most `limit` bytes of `text` to the note; says where they are.

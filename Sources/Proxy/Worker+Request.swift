@@ -51,6 +51,7 @@ extension Worker {
         switch requestHead.framing {
         case .chunked, .stream:
             exchanges[id].sendsChunked = true
+            exchanges[id].dropsRequestTrailers = HopByHop.listsFields(in: requestHead.fields, bytes: bytes)
             writer.text("Transfer-Encoding: chunked\r\n")
         case .none, .length, .close: break
         }

@@ -241,6 +241,9 @@ extension Worker {
         dropVouchedResponse(id, bytes)
         exchanges[id].responseBody = BodyReader(responseHead.framing)
         exchanges[id].isUpstreamPersistent = responseHead.isPersistent
+        if responseHead.framing == .chunked {
+            exchanges[id].dropsResponseTrailers = HopByHop.listsFields(in: responseHead.fields, bytes: bytes)
+        }
         exchanges[id].facts.status = responseHead.status
         exchanges[id].hasAnswered = true
         if exchanges[id].stream != nil { return forwardStreamHead(id, bytes) }

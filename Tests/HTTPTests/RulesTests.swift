@@ -31,6 +31,12 @@ private func kept(_ text: String) -> [String]? {
     return names
 }
 
+private func listsFields(_ text: String) -> Bool {
+    var answer = false
+    withTable(text) { table, bytes in answer = HopByHop.listsFields(in: table, bytes: bytes) }
+    return answer
+}
+
 @Suite("RFC 9110 §7.6.1: fields that end at a hop") struct HopByHopTests {
     @Test(
         "what is about the connection is dropped, and so is what Connection lists",
@@ -48,6 +54,17 @@ private func kept(_ text: String) -> [String]? {
         ])
     func dropped(text: String, expected: [String]) {
         #expect(kept(text) == expected)
+    }
+
+    @Test(
+        "fields that Connection lists are told from what it says of itself",
+        arguments: [
+            ("A: 1", false), ("Connection: close", false), ("Connection: Keep-Alive, ,close", false),
+            ("Connection: Upgrade, HTTP2-Settings\nConnection: TE", false), ("Connection: x", true),
+            ("Connection: close\nA: 1\nConnection: te, x", true), ("Connection: closed", true),
+        ])
+    func lists(text: String, expected: Bool) {
+        #expect(listsFields(text) == expected)
     }
 
     @Test("a Connection field may list 64 options and no more")
