@@ -121,6 +121,12 @@ public enum Framing {
         // §6.3 (1): no body, whatever the fields say. They may say it for HEAD and 304; elsewhere an upstream that
         // announces a body may well send one, which would then be read as the next response.
         if !StatusText.mayHaveBody(status) {
+            // Behind a 1xx another head is due on this very connection: if a body came first, its bytes would be read
+            // as the answer (RFC 9110 §8.6, RFC 9112 §6.1 forbid to announce one).
+            if status < 200 {
+                guard transferCoding == .absent else { return .refused(.badTransferEncoding) }
+                guard (length ?? 0) == 0 else { return .refused(.badContentLength) }
+            }
             return .framing(
                 .none, isSuspect: status != 304 && (transferCoding == .chunked || (length ?? 0) > 0))
         }

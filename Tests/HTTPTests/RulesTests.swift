@@ -117,7 +117,7 @@ private func listsFields(_ text: String) -> Bool {
             (.get, 304, .bytes(3), .absent, .none, false), (.get, 304, .absent, .chunked, .none, false),
             (.get, 204, .absent, .absent, .none, false), (.get, 204, .bytes(0), .absent, .none, false),
             (.get, 204, .bytes(1), .absent, .none, true), (.get, 204, .absent, .chunked, .none, true),
-            (.get, 101, .absent, .absent, .none, false), (.post, 100, .bytes(5), .absent, .none, true),
+            (.get, 101, .absent, .absent, .none, false), (.get, 103, .bytes(0), .absent, .none, false),
         ])
     func response(
         method: HTTP.Method, status: Int, length: ContentLength, coding: TransferCoding, framing: BodyFraming,
@@ -126,6 +126,20 @@ private func listsFields(_ text: String) -> Bool {
         let answer = Framing.response(
             to: method, status: status, contentLength: length, transferCoding: coding, version: .http11)
         #expect(answer == .framing(framing, isSuspect: isSuspect))
+    }
+
+    @Test(
+        "an interim response that announces a body is refused: its bytes would be read as the next head",
+        arguments: [
+            (100, ContentLength.bytes(5), TransferCoding.absent, ResponseHeadError.badContentLength),
+            (103, .absent, .chunked, .badTransferEncoding), (101, .bytes(1), .absent, .badContentLength),
+        ])
+    func interim(
+        status: Int, length: ContentLength, coding: TransferCoding, expected: ResponseHeadError
+    ) {
+        let answer = Framing.response(
+            to: .get, status: status, contentLength: length, transferCoding: coding, version: .http11)
+        #expect(answer == .refused(expected))
     }
 
     @Test("every status has words or none, and three digits")
