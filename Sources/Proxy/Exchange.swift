@@ -92,6 +92,8 @@ struct Exchange: ~Copyable {
     var hasAnswered = false
     /// Whether the upstream connection may carry another exchange after this one.
     var isUpstreamPersistent = true
+    /// Heads of 1xx that have come.
+    var interimAnswers = 0
     /// The response waits because the client's side holds enough.
     var isResponsePaused = false
     /// Bytes that the stream owed its client when that was last looked at.

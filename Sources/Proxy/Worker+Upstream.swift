@@ -203,8 +203,12 @@ extension Worker {
                 return
             case .complete(let count):
                 scanned = 0
-                if responseHead.status == 101 {
-                    // Nothing that we forward asks for another protocol.
+                // 101: nothing that we forward asks for another protocol. And what is wrong with a head is found before
+                // the client is told anything of it.
+                let isBad =
+                    responseHead.status == 101 || responseHead.isInterim && isInterimTooMany(exchange)
+                    || !HopByHop.drop(in: &responseHead.fields, bytes: inbound.firstBytes)
+                if isBad {
                     perform(
                         exchanges[exchange].machine.handle(.responseBroken(.upstreamInvalid)), exchange, &loop
                     )
@@ -237,7 +241,6 @@ extension Worker {
     /// Hands a final head to the client's side. `false` when that has no room for it.
     private mutating func forwardHead(_ id: SlabID, _ bytes: RawSpan) -> Bool {
         let downstream = exchanges[id].downstream
-        guard HopByHop.drop(in: &responseHead.fields, bytes: bytes) else { return false }
         dropVouchedResponse(id, bytes)
         exchanges[id].responseBody = BodyReader(responseHead.framing)
         exchanges[id].isUpstreamPersistent = responseHead.isPersistent
@@ -303,11 +306,15 @@ extension Worker {
         }
     }
 
+    /// Counts one more head of 1xx.
+    private mutating func isInterimTooMany(_ id: SlabID) -> Bool {
+        exchanges[id].interimAnswers &+= 1
+        return exchanges[id].interimAnswers > Worker.interimAnswers
+    }
+
     private mutating func forwardInterim(_ id: SlabID, _ bytes: RawSpan, _ loop: inout EventLoop) {
         // 100 is the answer to an expectation that we did not pass on; HTTP/1.0 knows no interim answers.
-        guard responseHead.status != 100, requestVersion(id) != .http10,
-            HopByHop.drop(in: &responseHead.fields, bytes: bytes)
-        else { return }
+        guard responseHead.status != 100, requestVersion(id) != .http10 else { return }
         let downstream = exchanges[id].downstream
         if exchanges[id].stream != nil {
             forwardStreamInterim(id, bytes)

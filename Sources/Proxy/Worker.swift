@@ -138,6 +138,8 @@ public struct Worker: ~Copyable {
     /// Fields of a response head, and its bytes.
     static var responseFields: Int { 256 }
     static var responseHeadBytes: Int { 61440 }
+    /// Heads of 1xx before the final one: each is passed on at once, whether the client reads or not.
+    static var interimAnswers: Int { 32 }
 
     public init(settings: WorkerSettings, snapshot: consuming Snapshot, seed: UInt64) {
         self.settings = settings
