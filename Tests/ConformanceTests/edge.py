@@ -1,7 +1,7 @@
 """The gateway under judgement between a client that sends any bytes and an upstream that keeps all it gets."""
 
 from harness.gateway import Gateway, plain
-from harness.recorder import MARKER, Recorder
+from harness.recorder import MARKER, Recorder, head_lines, split_field
 from harness.wire import Client, Closed, problem
 
 # Fields that the gateway writes itself into each request, behind those of the client.
@@ -25,6 +25,7 @@ class Edge:
         config["routes"] += [
             {"name": "host", "match": {"prefix": "/host"}, "to": "up", "preserve_host": True},
             {"name": "small", "match": {"prefix": "/small"}, "to": "up", "body": {"max": "1KiB"}},
+            {"name": "chunks", "match": {"prefix": "/c"}, "to": "up", "body": {"max": "none"}},
             {"name": "quick", "match": {"prefix": "/quick"}, "to": "quick", "timeouts": {"request": "300ms"}},
         ]
         self.gateway = Gateway(folder, config)
@@ -125,3 +126,84 @@ def goes_on(client):
     """The connection carries a further request, and its answer is that request's own."""
     answer = client.ask(target="/next")
     assert (answer.status, answer.body) == (200, b"/next"), (answer.start_line, answer.body)
+
+
+# The upstream's side.
+
+GET = b"GET /r HTTP/1.1\r\n" + HOST + b"\r\n"
+HEAD = b"HEAD /r HTTP/1.1\r\n" + HOST + b"\r\n"
+POST = b"POST /r HTTP/1.1\r\n" + HOST + b"Content-Length: 4\r\n\r\nbody"
+OLD = b"GET /r HTTP/1.0\r\n\r\n"
+# What an upstream sends behind an answer that was asked for; nobody may ever get it.
+POISON = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nX-Poison: yes\r\n\r\npoison"
+
+
+class Answer:
+    """A response as it reached the client, line by line."""
+
+    def __init__(self, lines):
+        self.line = lines[0]
+        self.lines = lines[1:]
+        self.fields = [split_field(line) for line in self.lines]
+        self.status = int(lines[0].split(b" ")[1])
+        self.body = b""
+        self.trailers = []
+
+    def all(self, name):
+        return [value for key, value in self.fields if key.lower() == name.lower()]
+
+
+def read_answer(client, method="GET"):
+    """The next final response, read strictly; the interim ones are its `interim`."""
+    interim = []
+    while True:
+        while b"\r\n\r\n" not in client.buffer:
+            client._more()
+        head, _, client.buffer = client.buffer.partition(b"\r\n\r\n")
+        answer = Answer(head_lines(head))
+        if answer.status >= 200:
+            break
+        interim.append(answer)
+    answer.interim = interim
+    codings, lengths = answer.all(b"transfer-encoding"), answer.all(b"content-length")
+    assert len(codings) + len(lengths) <= 1 or method == "HEAD" or answer.status == 304, answer.lines
+    if method == "HEAD" or answer.status in (204, 304):
+        return answer
+    if codings:
+        assert codings == [b"chunked"], answer.lines
+        while (size := int(client.line(), 16)) > 0:
+            answer.body += client.exactly(size)
+            assert client.exactly(2) == b"\r\n"
+        while line := client.line():
+            answer.trailers.append(line.encode("latin-1"))
+    elif lengths:
+        answer.body = client.exactly(int(lengths[0]))
+    else:
+        answer.body = client.until_close()
+    return answer
+
+
+def asked(edge, client, *steps, send=GET, early=False):
+    """Sends a request that the upstream answers by these steps."""
+    edge.recorder.script(*steps, early=early)
+    client.send(send)
+
+
+def nothing_is_poisoned(edge, client, count=1):
+    """Asked again, on the client's connection where it stands and on a new one: each gets its own answer. The upstream has
+    had the request `count` times."""
+    if client is not None:
+        goes_on(client)
+    with edge.client() as other:
+        goes_on(other)
+        goes_on(other)
+    seen = edge.settle()
+    targets = [received.target for received in seen.requests]
+    assert targets == [b"/r"] * count + [b"/next"] * (3 if client is not None else 2), seen
+    assert not seen.broken and not seen.unfinished, seen
+    return seen.requests[0].connection
+
+
+def given_up(edge, connection):
+    """The gateway does not use an upstream's connection any more."""
+    edge.recorder.until_closed(connection)

@@ -166,10 +166,14 @@ class Recorder:
             return [connection for connection in self.connections if connection.is_open]
 
     def say(self, connection, data):
-        """Sends what nobody asked for."""
-        connection.socket.setblocking(True)
+        """Sends what nobody asked for; so little that no socket refuses it."""
         connection.socket.sendall(data)
-        connection.socket.setblocking(False)
+
+    def hang_up(self, connection):
+        """Closes a connection; by a reset where the test has set the socket so."""
+        with self._changed:
+            if connection.is_open:
+                self._end(connection)
 
     def until_closed(self, connection):
         with self._changed:
