@@ -140,6 +140,8 @@ class Recorder:
         self._scripts = collections.deque()
         self._changed = threading.Condition()
         self.violations = []
+        # The steps that answer a request for which there is no script.
+        self.each = None
         self._wake, self._woken = socket.socketpair()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ, None)
@@ -196,6 +198,7 @@ class Recorder:
         """Begins anew after a test that failed."""
         with self._changed:
             self._requests, self._partial, self.violations = [], [], []
+            self.each = None
             self._scripts.clear()
 
     def close(self):
@@ -285,7 +288,7 @@ class Recorder:
             elif self._scripts:
                 self._run(connection, self._scripts.popleft()[0])
             else:
-                self._send(connection, answer_to(received))
+                self._run(connection, self.each or (answer_to(received),))
 
     def _run(self, connection, steps):
         for step in steps:
