@@ -98,7 +98,9 @@ targets += program(
     packages: [.product(name: "ArgumentParser", package: "swift-argument-parser")])
 // Yard
 targets += program("gatehouse-upstream", ["Reactor", "LinuxIO", "HTTP1", "HTTP", "Memory"])
-targets += fuzzers(["HTTP1", "HTTP", "JWT", "JSON", "Config", "YAML", "Telemetry", "Memory"])
+targets += fuzzers([
+    "Proxy", "HTTP1", "HTTP", "JWT", "JSON", "Config", "YAML", "Telemetry", "LinuxIO", "Memory",
+])
 // The house as a whole, read as text
 if here("Tests/HouseTests") {
     targets.append(.testTarget(name: "HouseTests", swiftSettings: houseSettings))

@@ -31,7 +31,8 @@ extension ModelBuilder {
         let mergesSlashes = boolean(
             keys(of: map["paths"], "paths", built: ["merge_slashes"])["merge_slashes"], "merge_slashes",
             default: true)
-        let listeners = listeners(required("listeners", of: map))
+        let clientAddress = clientAddress(map["client_address"])
+        let listeners = listeners(required("listeners", of: map), clientAddress)
         let admin = admin(map["admin"])
         checkAddresses(listeners, admin)
         let issuers = issuers(map["auth"], requestIDHeader: requestID.header)
@@ -49,7 +50,7 @@ extension ModelBuilder {
             workers: workers(map["workers"]),
             memoryBudget: memoryBudget(map["memory"]),
             listeners: listeners.settings,
-            clientAddress: clientAddress(map["client_address"]),
+            clientAddress: clientAddress,
             requestID: requestID,
             mergesSlashes: mergesSlashes,
             accessLog: accessLog(log["access"]),

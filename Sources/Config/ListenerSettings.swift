@@ -4,6 +4,8 @@ public struct ListenerSettings: Sendable, Hashable {
     /// At least one; no two listeners share an address (port 0 apart: the kernel chooses).
     public let addresses: [Located<BindAddress>]
     public let protocols: ListenerProtocols
+    /// Whether each connection must begin with a preamble of the PROXY protocol, from a trusted proxy.
+    public let requiresPreamble: Bool
     public let connections: ConnectionSettings
     /// `nil` = plaintext.
     public let tls: TLSSettings?

@@ -8,14 +8,14 @@ struct ListenerSection {
 }
 
 extension ModelBuilder {
-    mutating func listeners(_ node: Node?) -> ListenerSection {
+    mutating func listeners(_ node: Node?, _ client: ClientAddressSettings) -> ListenerSection {
         let entries = named(node, "listeners", atMost: ConfigurationBounds.listeners)
         if let node, case .mapping(let written) = node.content, written.isEmpty {
             report(at: node.place, "listeners must have at least 1 entry")
         }
         return ListenerSection(
-            settings: entries.map { listener($0.name, $0.node) }, names: Self.indices(of: entries.map(\.name))
-        )
+            settings: entries.map { listener($0.name, $0.node, client) },
+            names: Self.indices(of: entries.map(\.name)))
     }
 
     static func indices(of names: [Located<String>]) -> [String: Int] {
@@ -48,10 +48,12 @@ extension ModelBuilder {
         }
     }
 
-    private mutating func listener(_ name: Located<String>, _ node: Node) -> ListenerSettings {
+    private mutating func listener(
+        _ name: Located<String>, _ node: Node, _ client: ClientAddressSettings
+    ) -> ListenerSettings {
         let map = keys(
-            of: node, "a listener", built: ["bind", "protocols", "connections", "tls"],
-            notBuilt: ["proxy_protocol", "redirect_to_https"])
+            of: node, "a listener", built: ["bind", "protocols", "proxy_protocol", "connections", "tls"],
+            notBuilt: ["redirect_to_https"])
         var addresses: [Located<BindAddress>] = []
         let bind = required("bind", of: map)
         for text in texts(bind, "bind", 1...ConfigurationBounds.addressesPerListener) {
@@ -71,10 +73,22 @@ extension ModelBuilder {
             name: name,
             addresses: addresses,
             protocols: protocols(map["protocols"], hasTLS: map["tls"] != nil),
+            requiresPreamble: requiresPreamble(map["proxy_protocol"], client),
             connections: ConnectionSettings(
                 max: most, perClient: integer(connections["per_client"], "per_client", default: 1_000, counts)
             ),
             tls: tls(map["tls"]))
+    }
+
+    private mutating func requiresPreamble(_ node: Node?, _ client: ClientAddressSettings) -> Bool {
+        let isRequired = word(node, "proxy_protocol", default: false, ["none": false, "required": true])
+        if isRequired, let node, client.trustedProxies.isEmpty {
+            report(
+                at: node.place,
+                "proxy_protocol is believed from client_address.trusted_proxies alone, which are none: every connection would be closed"
+            )
+        }
+        return isRequired
     }
 
     private mutating func protocols(_ node: Node?, hasTLS: Bool) -> ListenerProtocols {

@@ -299,7 +299,8 @@ struct Blueprint: Sendable {
                 allowsHTTP2: listener.protocols.hasHTTP2,
                 handshakeTimeout: UInt64(listener.tls?.handshakeTimeoutNanoseconds ?? 0),
                 handshakesInFlight: listener.tls?.handshakesInFlight ?? 0,
-                connectionsPerClient: listener.connections.perClient)
+                connectionsPerClient: listener.connections.perClient,
+                requiresPreamble: listener.requiresPreamble)
         }
     }
 

@@ -25,6 +25,19 @@ public import Memory
         self.isV6 = isV6
     }
 
+    /// An IPv4 address, its first byte the most significant of the number.
+    @inlinable public init(ipv4: UInt32, port: UInt16) {
+        self.init(
+            high: 0, low: (0x0000_FFFF_0000_0000 | UInt64(ipv4)).bigEndian, port: port, isV6: false)
+    }
+
+    /// The IPv4 address that `::ffff:a.b.c.d` stands for (RFC 4291 §2.5.5.2), any other as it is: one client must not be two
+    /// by how its address is written.
+    @inlinable public var unmapped: SocketAddress {
+        let isMapped = high == 0 && low & 0xFFFF_FFFF == UInt64(0x0000_FFFF_0000_0000).bigEndian
+        return SocketAddress(high: high, low: low, port: port, isV6: isV6 && !isMapped)
+    }
+
     /// Calls `body` with the 16 bytes of the address, in network order.
     @inlinable public func withAddressBytes<Result>(_ body: (RawSpan) -> Result) -> Result {
         var copy = (high, low)

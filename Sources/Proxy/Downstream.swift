@@ -8,6 +8,8 @@ import Telemetry
 
 /// Where a client's connection stands.
 enum DownstreamPhase: UInt8 {
+    /// The proxy in front has not yet said for whom it speaks.
+    case preamble
     /// TLS is being agreed on.
     case handshake
     /// Plaintext that may be either protocol: the first bytes will tell.
@@ -24,8 +26,9 @@ struct Downstream: ~Copyable {
     let descriptor: Descriptor
     /// Index of the listener's name in the process-wide table.
     let listenerLabel: Int
-    let peer: SocketAddress
-    let hasTLS: Bool
+    /// Who is at the other end: of the socket, or of the proxy in front that said so before its first byte.
+    private(set) var peer: SocketAddress
+    private(set) var hasTLS: Bool
     /// Whether it is counted among those of its client.
     var isCounted = false
     /// As which client; a reload may change what counts as one.
@@ -80,15 +83,24 @@ struct Downstream: ~Copyable {
     var timerFires = UInt64.max
 
     init(
-        descriptor: consuming Descriptor, listenerLabel: Int, peer: SocketAddress, tls: consuming TLSSession?,
-        phase: DownstreamPhase
+        descriptor: consuming Descriptor, listenerLabel: Int, peer: SocketAddress
     ) {
         self.descriptor = descriptor
         self.listenerLabel = listenerLabel
         self.peer = peer
+        hasTLS = false
+        phase = .preamble
+    }
+
+    /// The proxy in front has spoken: from here on the connection is `client`'s, if it named one.
+    mutating func take(client: SocketAddress?) { if let client { peer = client } }
+
+    /// Begins what the listener speaks; bytes that have come already are its own.
+    mutating func begin(tls: consuming TLSSession?, phase: DownstreamPhase) {
         hasTLS = tls != nil
         self.tls = tls
         self.phase = phase
+        if hasTLS { ciphertext.append(contentsOf: &inbound) }
     }
 
     /// Bytes that are on their way to the client in our hands.

@@ -153,10 +153,12 @@ public struct ListenerPlan: ~Copyable, Sendable {
     let handshakeTimeout: UInt64
     let handshakesInFlight: Int
     let connectionsPerClient: Int
+    /// Whether each connection begins with what the proxy in front has to say.
+    let requiresPreamble: Bool
 
     public init(
         label: Int, name: [UInt8], tls: consuming TLSServer?, allowsHTTP1: Bool, allowsHTTP2: Bool,
-        handshakeTimeout: UInt64, handshakesInFlight: Int, connectionsPerClient: Int
+        handshakeTimeout: UInt64, handshakesInFlight: Int, connectionsPerClient: Int, requiresPreamble: Bool
     ) {
         self.label = label
         self.name = FixedArray(name)
@@ -166,6 +168,7 @@ public struct ListenerPlan: ~Copyable, Sendable {
         self.handshakeTimeout = handshakeTimeout
         self.handshakesInFlight = handshakesInFlight
         self.connectionsPerClient = connectionsPerClient
+        self.requiresPreamble = requiresPreamble
     }
 }
 

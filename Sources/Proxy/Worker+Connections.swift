@@ -84,62 +84,110 @@ extension Worker {
             settings.meters.countConnectionRefused()
             return
         }
+        let needsPreamble = snapshots[current].listeners[listener].requiresPreamble
+        // Only a proxy that we trust may say who its client is, and it alone is expected here.
+        guard !needsPreamble || snapshots[current].trusts(peer) else {
+            settings.meters.countConnectionRefused()
+            settings.meters.countPreambleRefused()
+            return
+        }
         let number = descriptor.number
-        var isCounted = false
-        // Behind a trusted proxy many clients share its connections.
-        if !snapshots[current].trusts(peer) {
-            let most = snapshots[current].listeners[listener].connectionsPerClient
-            let answer = snapshots[current].clientKey(peer).withAddressBytes {
-                settings.clients.enter($0, limit: most)
-            }
-            switch answer {
-            case .counted: isCounted = true
-            case .uncounted: break
-            case .refused:
-                settings.meters.countConnectionRefused()
-                return
-            }
-        }
-        var session: TLSSession?
-        var phase = DownstreamPhase.http1
-        var deadline = loop.now &+ snapshots[current].http.idleTimeout
-        if snapshots[current].listeners[listener].tls != nil {
-            guard handshakesInFlight < snapshots[current].listeners[listener].handshakesInFlight else {
-                settings.meters.countConnectionRefused()
-                if isCounted { uncount(peer) }
-                return
-            }
-            session = snapshots[current].listeners[listener].tls?.makeSession()
-            guard session != nil else {
-                if isCounted { uncount(peer) }
-                return
-            }
-            phase = .handshake
-            deadline = loop.now &+ snapshots[current].listeners[listener].handshakeTimeout
-            handshakesInFlight &+= 1
-        } else if snapshots[current].listeners[listener].allowsHTTP2 {
-            phase = .undecided
-        }
-        let id = downstreams.insert(
-            Downstream(descriptor: descriptor, listenerLabel: label, peer: peer, tls: session, phase: phase))
-        do {
-            try loop.add(number, Token(kind: TokenKind.downstream, id: id), .reading)
-        } catch {
-            if phase == .handshake { handshakesInFlight &-= 1 }
-            if isCounted { uncount(peer) }
+        let id = downstreams.insert(Downstream(descriptor: descriptor, listenerLabel: label, peer: peer))
+        guard needsPreamble || welcome(id, listener: listener, &loop) else {
             _ = downstreams.remove(id)
             return
         }
-        downstreams[id].isCounted = isCounted
-        downstreams[id].countedAs = snapshots[current].clientKey(peer)
+        do {
+            try loop.add(number, Token(kind: TokenKind.downstream, id: id), .reading)
+        } catch {
+            if downstreams[id].phase == .handshake { handshakesInFlight &-= 1 }
+            uncount(id)
+            loop.timers.cancel(downstreams[id].timer)
+            _ = downstreams.remove(id)
+            return
+        }
         settings.connectionCounts.add(1, at: settings.index)
         settings.meters.countConnectionAccepted()
-        setDeadline(id, deadline, &loop)
+        if needsPreamble { setDeadline(id, loop.now &+ snapshots[current].http.headTimeout, &loop) }
         // What the client sent with its last handshake packet may be there already; the poller tells.
     }
 
-    private func uncount(_ peer: SocketAddress) {
-        snapshots[current].clientKey(peer).withAddressBytes { settings.clients.leave($0) }
+    /// Counts the connection of a client who is known now, and begins what its listener speaks. `false`, with nothing
+    /// counted, when it may not stay.
+    private mutating func welcome(_ id: SlabID, listener: Int, _ loop: inout EventLoop) -> Bool {
+        let peer = downstreams[id].peer
+        // Behind a trusted proxy many clients share its connections.
+        if !snapshots[current].trusts(peer) {
+            let most = snapshots[current].listeners[listener].connectionsPerClient
+            let key = snapshots[current].clientKey(peer)
+            switch key.withAddressBytes({ settings.clients.enter($0, limit: most) }) {
+            case .counted:
+                downstreams[id].isCounted = true
+                downstreams[id].countedAs = key
+            case .uncounted: break
+            case .refused:
+                settings.meters.countConnectionRefused()
+                return false
+            }
+        }
+        guard snapshots[current].listeners[listener].tls != nil else {
+            let allowsHTTP2 = snapshots[current].listeners[listener].allowsHTTP2
+            downstreams[id].begin(tls: nil, phase: allowsHTTP2 ? .undecided : .http1)
+            setDeadline(id, loop.now &+ snapshots[current].http.idleTimeout, &loop)
+            return true
+        }
+        guard handshakesInFlight < snapshots[current].listeners[listener].handshakesInFlight else {
+            settings.meters.countConnectionRefused()
+            uncount(id)
+            return false
+        }
+        guard let session = snapshots[current].listeners[listener].tls?.makeSession() else {
+            uncount(id)
+            return false
+        }
+        downstreams[id].begin(tls: session, phase: .handshake)
+        handshakesInFlight &+= 1
+        setDeadline(id, loop.now &+ snapshots[current].listeners[listener].handshakeTimeout, &loop)
+        return true
+    }
+
+    private mutating func uncount(_ id: SlabID) {
+        guard downstreams[id].isCounted else { return }
+        downstreams[id].isCounted = false
+        downstreams[id].countedAs.withAddressBytes { settings.clients.leave($0) }
+    }
+
+    /// Looks for what the proxy in front has to say; once it has, the connection goes on as its client's.
+    mutating func readPreamble(_ id: SlabID, _ loop: inout EventLoop) {
+        guard !downstreams[id].inbound.isEmpty else { return }
+        var inbound = ByteQueue()
+        swap(&inbound, &downstreams[id].inbound)
+        guard inbound.isContiguous || inbound.makeContiguous(in: largeBlocks) else {
+            refusePreamble(id, &loop)
+            return
+        }
+        let step = ProxyPreamble.parse(inbound.firstBytes)
+        if case .complete(let consumed, _) = step { inbound.consume(consumed) }
+        swap(&inbound, &downstreams[id].inbound)
+        switch step {
+        case .incomplete: return
+        case .refused: refusePreamble(id, &loop)
+        case .complete(_, let ends):
+            downstreams[id].take(client: ends?.source)
+            // The listener may be gone since: then nothing says what is spoken here.
+            guard let listener = snapshots[current].listener(label: downstreams[id].listenerLabel),
+                welcome(id, listener: listener, &loop)
+            else {
+                close(id, &loop)
+                return
+            }
+        }
+    }
+
+    /// Whoever should have said for whom it speaks did not, or not so that it can be believed: nothing is answered.
+    mutating func refusePreamble(_ id: SlabID, _ loop: inout EventLoop) {
+        settings.meters.countPreambleRefused()
+        close(id, &loop)
     }
 
     /// Closes a connection, and gives up what it carried.
@@ -150,9 +198,7 @@ extension Worker {
         loop.timers.cancel(downstreams[id].timer)
         loop.remove(downstreams[id].descriptor.number)
         if reset { downstreams[id].descriptor.resetOnClose() }
-        if downstreams[id].isCounted {
-            downstreams[id].countedAs.withAddressBytes { settings.clients.leave($0) }
-        }
+        uncount(id)
         _ = downstreams.remove(id)
         settings.connectionCounts.add(-1, at: settings.index)
         settings.meters.countConnectionClosed()
@@ -196,6 +242,7 @@ extension Worker {
         }
         downstreams[id].deadline = .max
         switch downstreams[id].phase {
+        case .preamble: refusePreamble(id, &loop)
         case .handshake:
             settings.meters.countHandshake(isComplete: false)
             close(id, &loop)

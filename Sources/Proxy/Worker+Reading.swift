@@ -13,6 +13,11 @@ extension Worker {
     mutating func drive(_ id: SlabID, _ loop: inout EventLoop) {
         while downstreams.contains(id) {
             switch downstreams[id].phase {
+            case .preamble:
+                readPreamble(id, &loop)
+                // What stands behind it is the client's to be looked at.
+                guard downstreams.contains(id) else { return }
+                if downstreams[id].phase != .preamble { continue }
             case .handshake: handshake(id, &loop)
             case .undecided:
                 decideProtocol(id, &loop)
@@ -31,7 +36,7 @@ extension Worker {
     /// Whether more bytes from the client could be used now.
     private func wantsInput(_ id: SlabID) -> Bool {
         switch downstreams[id].phase {
-        case .handshake, .undecided: return true
+        case .preamble, .handshake, .undecided: return true
         case .lingering: return !downstreams[id].hasEnded
         case .http2:
             // A client that takes no answers gets no more requests in.
@@ -114,6 +119,9 @@ extension Worker {
     /// we take the end of its stream during an exchange for its going away.
     private mutating func clientEnded(_ id: SlabID, _ loop: inout EventLoop) {
         switch downstreams[id].phase {
+        case .preamble:
+            // A connection without a byte is a look at whether the port is open: no mistake of anybody's.
+            if downstreams[id].inbound.isEmpty { close(id, &loop) } else { refusePreamble(id, &loop) }
         case .handshake:
             settings.meters.countHandshake(isComplete: false)
             close(id, &loop)

@@ -157,6 +157,10 @@ public struct PrometheusText {
         single(
             "gatehouse_connections_refused_total", "counter", "Connections closed at once, at a cap.",
             sum(WorkerMetrics.Layout.refused))
+        single(
+            "gatehouse_proxy_preambles_refused_total", "counter",
+            "Connections closed for want of a valid PROXY protocol preamble from a trusted proxy.",
+            sum(WorkerMetrics.Layout.preamblesRefused))
         // Workers count on while we read: a close may be seen whose accept was not.
         single(
             "gatehouse_connections_open", "gauge", "Connections that are open.",

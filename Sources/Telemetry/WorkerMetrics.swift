@@ -39,6 +39,8 @@ public import Memory
     @inlinable public func countHandshake(isComplete: Bool) {
         counters.add(1, at: isComplete ? Layout.handshakes : Layout.failedHandshakes)
     }
+    /// A connection that did not begin as the PROXY protocol asks, or came from nobody who may speak it.
+    @inlinable public func countPreambleRefused() { counters.add(1, at: Layout.preamblesRefused) }
     @inlinable public func countLogDrops(_ lines: Int) { counters.add(lines, at: Layout.logDrops) }
 
     /// Where the counters are.
@@ -49,6 +51,7 @@ public import Memory
         @inlinable static var handshakes: Int { 3 }
         @inlinable static var failedHandshakes: Int { 4 }
         @inlinable static var logDrops: Int { 5 }
+        @inlinable static var preamblesRefused: Int { 6 }
         /// Two cache lines.
         @inlinable static var header: Int { 16 }
         // Within a route's counters, which begin with the statuses.

@@ -155,6 +155,14 @@ import Testing
             ),
             ("bind: [\"1.2.3.4:1\"], protocols: []", "2:49: protocols must have at least 1 entry"),
             (
+                "bind: [\"1.2.3.4:1\"], proxy_protocol: maybe",
+                "2:54: proxy_protocol must be none or required, found 'maybe'"
+            ),
+            (
+                "bind: [\"1.2.3.4:1\"], proxy_protocol: required",
+                "2:54: proxy_protocol is believed from client_address.trusted_proxies alone, which are none: every connection would be closed"
+            ),
+            (
                 "bind: [\"1.2.3.4:1\"], protocols: [h2c], tls: {certificates: [{cert: c, key: k}]}",
                 "2:50: 'h2c' is for listeners without tls; with tls it is 'h2'"
             ),

@@ -40,9 +40,10 @@ class Stream:
 class Client2:
     """One HTTP/2 connection; credit is given back as DATA arrives, unless `gives_credit` is false."""
 
-    def __init__(self, address, tls=None, name="localhost", gives_credit=True):
+    def __init__(self, address, tls=None, name="localhost", gives_credit=True, preamble=b""):
         sock = socket.create_connection(address, PATIENCE)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.sendall(preamble)
         if tls is not None:
             sock = tls.wrap_socket(sock, server_hostname=name)
             assert sock.selected_alpn_protocol() == "h2", sock.selected_alpn_protocol()

@@ -167,9 +167,10 @@ class Wire:
 class Client(Wire):
     """A client connection to a listener of the gateway."""
 
-    def __init__(self, address, tls=None, name="localhost"):
+    def __init__(self, address, tls=None, name="localhost", preamble=b""):
         sock = socket.create_connection(address, PATIENCE)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.sendall(preamble)
         if tls is not None:
             sock = tls.wrap_socket(sock, server_hostname=name)
         super().__init__(sock)
