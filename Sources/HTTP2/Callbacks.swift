@@ -358,7 +358,7 @@ private func onSendData(
     _ argument: UnsafeMutableRawPointer?
 ) -> Int32 {
     let session = unsafe sessionState(argument)
-    guard let memory = unsafe source?.pointee.ptr, let frameHeader = unsafe frameHeader,
+    guard let memory = unsafe source?.pointee.ptr, let frame = unsafe frame,
         let output = unsafe session.pointee.output, let pool = unsafe session.pointee.pool
     else { return NGHTTP2_ERR_CALLBACK_FAILURE.rawValue }
     let stream = unsafe memory.assumingMemoryBound(to: StreamState.self)
@@ -368,9 +368,8 @@ private func onSendData(
         unsafe session.pointee.isOutOfBlocks = true
         return NGHTTP2_ERR_WOULDBLOCK.rawValue
     }
-    let header = unsafe RawSpan(_unsafeStart: UnsafeRawPointer(frameHeader), byteCount: 9)
     // Both have room: `needed` blocks hold the frame even if every byte of it were copied.
-    guard unsafe output.pointee.append(header, from: pool.pointee),
+    guard unsafe appendHeader(frame.pointee.hd, to: output, from: pool),
         unsafe output.pointee.append(first: count, of: &stream.pointee.outbound, from: pool.pointee)
     else { return NGHTTP2_ERR_CALLBACK_FAILURE.rawValue }
     if unsafe stream.pointee.has(.wasFull),
@@ -381,6 +380,22 @@ private func onSendData(
     }
     let isLimitReached = unsafe output.pointee.byteCount >= session.pointee.outputEnd
     return isLimitReached ? NGHTTP2_ERR_PAUSE.rawValue : isFine
+}
+
+/// The nine bytes before a frame's payload (RFC 9113 §4.1). nghttp2 has laid them out too, but in the buffer that all sessions
+/// share: when blocks ran out, another session may have written there since.
+private func appendHeader(
+    _ header: nghttp2_frame_hd, to output: UnsafeMutablePointer<ByteQueue>,
+    from pool: UnsafePointer<BlockPool>
+) -> Bool {
+    let stream = UInt32(bitPattern: header.stream_id)
+    let length = UInt64(truncatingIfNeeded: header.length)
+    let word =
+        length &<< 40 | UInt64(header.type) &<< 32 | UInt64(header.flags) &<< 24 | UInt64(stream) &>> 8
+    var bytes = (word.bigEndian, UInt8(truncatingIfNeeded: stream))
+    return unsafe withUnsafeBytes(of: &bytes) { buffer in
+        unsafe output.pointee.append(RawSpan(_unsafeBytes: buffer).extracting(0..<9), from: pool.pointee)
+    }
 }
 
 /// Blocks that a frame of 16 KiB with its header can need: as many as hold it, and one for the piece before.

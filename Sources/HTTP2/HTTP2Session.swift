@@ -236,8 +236,10 @@ private func makeServer(
     // Ours counts with the caller's clock and answers ENHANCE_YOUR_CALM; nghttp2's own must not come before it.
     unsafe nghttp2_option_set_stream_reset_rate_limit(options, 1 << 62, 1 << 32)
     var memory = unsafe WorkspaceState.memory(of: workspace)
+    unsafe workspace.pointee.lendsFrameBuffer = true
     let created = unsafe nghttp2_session_server_new3(
         &handle, workspace.pointee.callbacks, UnsafeMutableRawPointer(state), options, &memory)
+    unsafe workspace.pointee.lendsFrameBuffer = false
     unsafe nghttp2_option_del(options)
     precondition(created == 0, "no memory for an HTTP/2 session")
     unsafe submitSettings(settings, handle)

@@ -56,6 +56,15 @@ internal import Memory
     var pairCapacity = 64
     /// For heads that have no table: made once, since making one allocates.
     let noFields = FieldTable(capacity: 0)
+    /// The buffer in which every session of the workspace lays out its frames.
+    ///
+    /// nghttp2 makes one of 16,394 bytes for each session and keeps it, which is more than all else that an idle
+    /// connection holds. What lies in it is needed only within one call of `nghttp2_session_mem_send`: we copy what that
+    /// hands out before the next call, and `onSendData` writes the header of a DATA frame itself, so that a frame which
+    /// waits for blocks needs nothing of it either. A head that does not fit it goes on in buffers of its session's own.
+    let frameBuffer: UnsafeMutableRawPointer
+    /// While a session is made: its first buffer for frames is the shared one.
+    var lendsFrameBuffer = false
 
     init(keptLimit: Int) {
         unsafe self.keptLimit = keptLimit
@@ -63,6 +72,25 @@ internal import Memory
         unsafe lists.initialize(repeating: nil, count: WorkspaceState.classCount)
         unsafe pairs = .allocate(capacity: 64)
         unsafe callbacks = makeCallbacks()
+        let piece = unsafe UnsafeMutableRawPointer.allocate(
+            byteCount: WorkspaceState.frameBufferBytes + PieceHeader.byteCount, alignment: 16)
+        unsafe piece.bindMemory(to: PieceHeader.self, capacity: 1).initialize(
+            to: PieceHeader(next: nil, capacity: WorkspaceState.frameBufferBytes))
+        unsafe frameBuffer = piece + PieceHeader.byteCount
+    }
+
+    /// nghttp2's frame buffer is 16,394 bytes: nine of a frame's header, one of padding's length, 16 KiB.
+    static var frameBufferBytes: Int { 16448 }
+
+    /// The shared frame buffer, if that is what `size` asks for: once for each session that is being made.
+    @inline(__always) static func frameBuffer(
+        for size: Int, in state: UnsafeMutablePointer<WorkspaceState>
+    ) -> UnsafeMutableRawPointer? {
+        guard size > 16384, unsafe state.pointee.lendsFrameBuffer && size <= frameBufferBytes else {
+            return nil
+        }
+        unsafe state.pointee.lendsFrameBuffer = false
+        return unsafe state.pointee.frameBuffer
     }
 
     /// The class whose pieces hold `size` bytes and how many they hold; `nil` for what is larger than any class.
@@ -130,6 +158,7 @@ internal import Memory
         }
         unsafe state.pointee.lists.deallocate()
         unsafe state.pointee.pairs.deallocate()
+        unsafe (state.pointee.frameBuffer - PieceHeader.byteCount).deallocate()
         unsafe nghttp2_session_callbacks_del(state.pointee.callbacks)
         unsafe state.deinitialize(count: 1)
         unsafe state.deallocate()
@@ -157,11 +186,14 @@ private func workspace(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutablePoi
 
 private func workspaceMalloc(_ size: Int, _ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
     guard let state = unsafe workspace(argument), size >= 0, size < 1 << 40 else { return nil }
+    if let shared = unsafe WorkspaceState.frameBuffer(for: size, in: state) { return unsafe shared }
     return unsafe WorkspaceState.allocate(size, in: state)
 }
 
 private func workspaceFree(_ memory: UnsafeMutableRawPointer?, _ argument: UnsafeMutableRawPointer?) {
-    guard let memory = unsafe memory, let state = unsafe workspace(argument) else { return }
+    guard let memory = unsafe memory, let state = unsafe workspace(argument),
+        unsafe memory != state.pointee.frameBuffer
+    else { return }
     unsafe WorkspaceState.free(memory, in: state)
 }
 

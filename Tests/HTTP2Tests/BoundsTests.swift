@@ -263,6 +263,54 @@ import Testing
         server.begin(Wire.frame(.goAway, Wire.big(0) + Wire.big(11)))
         #expect(server.events() == [.goAway(errorCode: 11)])
     }
+
+    @Test(
+        "Sessions of one workspace share the buffer in which frames are laid out, and none spoils another's",
+        arguments: 0...16)
+    func sharedFrameBuffer(held: Int) {
+        let server = Server(blocks: 24)
+        var other = HTTP2Session(settings: Server.settings(), workspace: server.workspace)
+        server.begin(
+            Wire.headers(1, Wire.request()) + Wire.frame(.windowUpdate, stream: 1, Wire.big(1 << 20)))
+        guard let stream = server.onlyRequest() else {
+            Issue.record("no request")
+            return
+        }
+        _ = server.written()
+        let body = (0..<60000).map { UInt8(truncatingIfNeeded: $0 &* 31) }
+        server.respond(stream)
+        #expect(server.append(stream, body))
+        server.session.endBody(stream)
+        // So many blocks are gone that the frames stop at some place: within one call into nghttp2, or between two.
+        var hostages = FixedQueue<Block>(capacity: 24)
+        for _ in 0..<held {
+            if let block = server.pool.take() { _ = hostages.push(block) }
+        }
+        var output = ByteQueue()
+        var step = server.session.write(into: &output, pool: server.pool, limit: 1 << 20)
+        // The other session writes frames of another kind and length into the same buffer.
+        _ = other.receive(
+            (HTTP2Session.preface.utf8Span.array + Wire.frame(.settings)
+                + Wire.frame(.ping, [9, 9, 9, 9, 9, 9, 9, 9]))
+                .rawSpan, now: server.now, pool: server.pool)
+        let roomy = BlockPool(limit: 64)
+        var others = ByteQueue()
+        _ = other.write(into: &others, pool: roomy, limit: 1 << 20)
+        #expect(Wire.frames(others.array).contains { $0.kind == .ping })
+        while hostages.pop() != nil {}
+        var bytes = output.array
+        output.removeAll()
+        while step == .outOfBlocks {
+            step = server.session.write(into: &output, pool: server.pool, limit: 1 << 20)
+            bytes += output.array
+            output.removeAll()
+        }
+        #expect(step == .done)
+        let frames = Wire.frames(bytes).filter { $0.kind == .data && $0.stream == 1 }
+        let whole = frames.flatMap { $0.payload }
+        #expect(whole == body)
+        #expect(frames.last?.endsStream == true)
+    }
 }
 
 extension Wire.Frame {
