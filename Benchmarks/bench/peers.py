@@ -159,7 +159,7 @@ http {{ {paths}
 
     def gatehouse(self, features, protocol, wrapper=()):
         port = free_port()
-        listener = {"bind": [f"127.0.0.1:{port}"]}
+        listener = {"bind": [f"127.0.0.1:{port}"], "connections": {"per_client": 100_000}}
         if protocol == "http2":
             listener["tls"] = {"certificates": [{"cert": str(self.cert), "key": str(self.key)}]}
             listener["protocols"] = ["h2", "http/1.1"]
