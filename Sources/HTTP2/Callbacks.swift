@@ -190,7 +190,8 @@ private func onFrame(
     return isFine
 }
 
-/// Counts frames that do no work for anybody. Here, since nghttp2 does not report those that it skips.
+/// Counts frames that do no work for anybody, and finds the errors that nghttp2 lets pass. Here, since nghttp2 does not
+/// report the frames that it skips.
 private func onBeginFrame(
     _ handle: OpaquePointer?, _ header: UnsafePointer<nghttp2_frame_hd>?, _ argument: UnsafeMutableRawPointer?
 ) -> Int32 {
@@ -200,8 +201,19 @@ private func onBeginFrame(
         guard header.length == 0, header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) == 0 else {
             return isFine
         }
-    case NGHTTP2_HEADERS.rawValue, NGHTTP2_RST_STREAM.rawValue, NGHTTP2_WINDOW_UPDATE.rawValue,
-        NGHTTP2_GOAWAY.rawValue, NGHTTP2_CONTINUATION.rawValue, NGHTTP2_PUSH_PROMISE.rawValue:
+    case NGHTTP2_HEADERS.rawValue:
+        let session = unsafe sessionState(argument)
+        if unsafe SessionState.mayOpen(header.stream_id, in: session) { return isFine }
+        return unsafe stop(session, HTTP2ErrorCode.protocolError)
+    case NGHTTP2_CONTINUATION.rawValue:
+        // nghttp2 looks at the size of every other frame (RFC 9113 §4.2).
+        guard header.length > HTTP2Session.frameLimit else { return isFine }
+        return unsafe stop(sessionState(argument), HTTP2ErrorCode.frameSizeError)
+    case NGHTTP2_PRIORITY.rawValue:
+        // Told that priorities mean nothing, nghttp2 does not look at them; RFC 9113 §6.3 still asks for this.
+        if header.stream_id == 0 { return unsafe stop(sessionState(argument), HTTP2ErrorCode.protocolError) }
+    case NGHTTP2_RST_STREAM.rawValue, NGHTTP2_WINDOW_UPDATE.rawValue, NGHTTP2_GOAWAY.rawValue,
+        NGHTTP2_PUSH_PROMISE.rawValue:
         return isFine
     case NGHTTP2_SETTINGS.rawValue:
         guard header.flags & UInt8(NGHTTP2_FLAG_ACK.rawValue) == 0 else { return isFine }
@@ -209,6 +221,12 @@ private func onBeginFrame(
     }
     unsafe countControlFrame(sessionState(argument))
     return isFine
+}
+
+/// Ends all reading with an error of the connection (RFC 9113 §5.4.1).
+private func stop(_ session: SessionPointer, _ errorCode: UInt32) -> Int32 {
+    unsafe session.pointee.connectionError = errorCode
+    return NGHTTP2_ERR_CALLBACK_FAILURE.rawValue
 }
 
 private func countReset(_ session: SessionPointer) {
@@ -262,9 +280,11 @@ private func onStreamClose(
     // A reset that the peer's mistake brought about costs as much as one that it asked for.
     if errorCode != 0, !isOurs, !isPeers { unsafe countReset(session) }
     guard unsafe stream.pointee.has(.isAnnounced) else {
-        // The caller never heard of it: a malformed head (RFC 9113 §8.1.1), or the peer's change of mind.
+        // The caller has not heard of it: a malformed head (RFC 9113 §8.1.1).
         unsafe session.pointee.refusedHeads &+= 1
-        unsafe SessionState.freeStream(stream, in: session)
+        unsafe session.pointee.knownStreams &+= 1
+        unsafe stream.pointee.marks.formUnion([.isAnnounced, .isMalformed, .isClosed])
+        unsafe SessionState.tell([.tellRequest, .tellClosed], of: stream, in: session)
         return isFine
     }
     unsafe stream.pointee.marks.insert(.isClosed)
@@ -399,4 +419,4 @@ private func appendHeader(
 }
 
 /// Blocks that a frame of 16 KiB with its header can need: as many as hold it, and one for the piece before.
-func blocksForOneFrame(_ blockCapacity: Int) -> Int { (16384 &+ 10) / blockCapacity &+ 3 }
+func blocksForOneFrame(_ blockCapacity: Int) -> Int { (HTTP2Session.frameLimit &+ 10) / blockCapacity &+ 3 }

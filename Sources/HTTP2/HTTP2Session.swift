@@ -13,6 +13,9 @@ public import Memory
     /// How many body bytes are still read and thrown away behind an answer that came before their end.
     public static var lingerBytes: Int { 1 << 20 }
 
+    /// The longest payload of a frame: SETTINGS_MAX_FRAME_SIZE as it is by itself (RFC 9113 §6.5.2), for either side.
+    static var frameLimit: Int { 16384 }
+
     /// Bytes with which every HTTP/2 connection begins (RFC 9113 §3.4).
     public static var preface: StaticString { "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" }
 
@@ -52,6 +55,7 @@ public import Memory
     /// each 16 KiB.
     public mutating func receive(_ bytes: RawSpan, now: UInt64, pool: borrowing BlockPool) -> ReceiveStep {
         if let failure = unsafe state.pointee.failure { return .failed(failure) }
+        if unsafe state.pointee.connectionError != nil { return .ok }
         unsafe state.pointee.now = now
         let used = unsafe withUnsafePointer(to: pool) { pool in
             unsafe state.pointee.pool = pool
@@ -64,7 +68,8 @@ public import Memory
             return count
         }
         unsafe SessionState.terminateIfAsked(state)
-        guard used < 0 else { return .ok }
+        // Where nghttp2 was stopped in the middle of a frame, its GOAWAY can still be written.
+        guard used < 0, unsafe state.pointee.connectionError == nil else { return .ok }
         let failure = HTTP2Failure(status: used)
         unsafe state.pointee.failure = failure
         return .failed(failure)
@@ -101,6 +106,7 @@ public import Memory
         let hasEnded = marks.contains(.inboundEnded)
         if marks.contains(.tellRequest) {
             unsafe stream.pointee.marks.remove(.tellRequest)
+            if marks.contains(.isMalformed) { return .malformed(id) }
             return .request(
                 id, endsStream: hasEnded && !marks.contains(.hasData) && !marks.contains(.hasTrailers))
         }

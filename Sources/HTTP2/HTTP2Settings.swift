@@ -79,6 +79,9 @@ public enum HTTP2ErrorCode {
     case none
     /// A head has arrived; `readHead` tells what it says. `endsStream`: no body and no trailers follow.
     case request(StreamID, endsStream: Bool)
+    /// A head has arrived that is malformed (RFC 9113 §8.1.1), or far too large: RST_STREAM was sent and `closed` follows.
+    /// Nothing can be answered; `readHead` tells, for a log, what was read before the mistake.
+    case malformed(StreamID)
     /// Body bytes have arrived, or (with none to take) the body has ended.
     case data(StreamID, endsStream: Bool)
     /// Trailers have arrived, after all of the body: the request is whole.

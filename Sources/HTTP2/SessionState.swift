@@ -55,6 +55,12 @@ struct FloodGate {
     /// nghttp2 gave up: it is not called any more.
     var failure: HTTP2Failure?
     var isCalmAsked = false
+    /// An error of the whole connection that nghttp2 lets pass and the RFC does not: nothing more is read.
+    var connectionError: UInt32?
+    /// The highest stream that the peer has opened.
+    var lastOpened: Int32 = -1
+    /// Ranges of streams that the peer has passed over: the last few of them.
+    var passedOver: (ClosedRange<Int32>?, ClosedRange<Int32>?, ClosedRange<Int32>?, ClosedRange<Int32>?)
     var isTerminated = false
     var hasSentNotice = false
     /// Nanoseconds, as told by the last `receive`.
@@ -72,6 +78,7 @@ struct FloodGate {
         unsafe outboundBytes = max(settings.outboundBytes, 1)
         // Streams that nghttp2 has closed and the caller has not yet released take a place too.
         unsafe slotLimit = min(settings.maxConcurrentStreams &+ 64, 4096)
+        unsafe passedOver = (nil, nil, nil, nil)
         unsafe resetGate = FloodGate(perSecond: settings.resetsPerSecond)
         unsafe controlGate = FloodGate(perSecond: settings.controlFramesPerSecond)
     }
@@ -208,11 +215,32 @@ extension SessionState {
         unsafe stream.pointee.marks.remove(.isListed)
     }
 
-    /// Tells the peer to calm down, once; all ends with that GOAWAY.
+    /// Tells the peer of its error, or to calm down, once; all ends with that GOAWAY.
     static func terminateIfAsked(_ session: SessionPointer) {
-        guard unsafe session.pointee.isCalmAsked, unsafe !session.pointee.isTerminated else { return }
+        let isAsked = unsafe session.pointee.isCalmAsked || session.pointee.connectionError != nil
+        guard isAsked, unsafe !session.pointee.isTerminated else { return }
         unsafe session.pointee.isTerminated = true
-        _ = unsafe nghttp2_session_terminate_session(
-            session.pointee.handle, HTTP2ErrorCode.enhanceYourCalm)
+        let code = unsafe session.pointee.connectionError ?? HTTP2ErrorCode.enhanceYourCalm
+        _ = unsafe nghttp2_session_terminate_session(session.pointee.handle, code)
+    }
+
+    /// Whether HEADERS on that stream may stand: it is the next one, or was opened before. A stream that the peer passed over
+    /// is closed for good (RFC 9113 §5.1.1); nghttp2 ignores what comes on it, as it must on streams that were reset here.
+    static func mayOpen(_ number: Int32, in session: SessionPointer) -> Bool {
+        let last = unsafe session.pointee.lastOpened
+        if number == last &+ 2 {
+            unsafe session.pointee.lastOpened = number
+            return true
+        }
+        // Even ones and 0 are nghttp2's to refuse.
+        guard number != last, number & 1 == 1 else { return true }
+        let ranges = unsafe session.pointee.passedOver
+        if number > last {
+            unsafe session.pointee.passedOver = (last &+ 1...number &- 1, ranges.0, ranges.1, ranges.2)
+            unsafe session.pointee.lastOpened = number
+            return true
+        }
+        return ranges.0?.contains(number) != true && ranges.1?.contains(number) != true
+            && ranges.2?.contains(number) != true && ranges.3?.contains(number) != true
     }
 }

@@ -43,6 +43,8 @@ struct StreamMarks: OptionSet {
     static let answeredEarly = StreamMarks(rawValue: 1 << 25)
     /// RST_STREAM came from the peer.
     static let resetByPeer = StreamMarks(rawValue: 1 << 24)
+    /// nghttp2 refused the head: `tellRequest` tells of that.
+    static let isMalformed = StreamMarks(rawValue: 1 << 26)
 }
 
 /// One stream. Lives from its HEADERS until both nghttp2 and the caller have let go of it.

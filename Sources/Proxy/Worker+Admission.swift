@@ -120,7 +120,7 @@ extension Worker {
 
     // MARK: What is noted
 
-    private mutating func noteHead(_ id: SlabID, _ bytes: RawSpan) {
+    mutating func noteHead(_ id: SlabID, _ bytes: RawSpan) {
         exchanges[id].facts.method = exchanges[id].keep(bytes[requestHead.methodBytes], limit: 32)
         exchanges[id].facts.host = exchanges[id].keep(bytes[requestHead.authority], limit: 255)
         exchanges[id].facts.target = exchanges[id].keep(bytes[requestHead.path], limit: 512)

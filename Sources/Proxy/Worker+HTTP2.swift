@@ -46,6 +46,8 @@ extension Worker {
                 return
             case .request(let stream, _):
                 beginStream(id, stream, &loop)
+            case .malformed(let stream):
+                noteMalformed(id, stream, &loop)
             case .data(let stream, _), .trailers(let stream):
                 if let exchange = exchange(of: stream, on: id) { pumpRequest(exchange, &loop) }
             case .starved(let stream):
@@ -116,6 +118,27 @@ extension Worker {
             markDirty(downstream: id)
         }
         proceed(exchange, refusal, &loop)
+    }
+
+    /// A head that the session refused by itself: its stream was reset, so there is nothing to answer, but the log is to have
+    /// it like every other request.
+    private mutating func noteMalformed(_ id: SlabID, _ stream: StreamID, _ loop: inout EventLoop) {
+        requestHead.reset()
+        let error = apart(&requestHead, downstreams) { $1[id].readHead(of: stream, into: &$0) }
+        guard var head = largeBlocks.take(),
+            let exchange = open(on: id, stream: stream, framing: .none, &loop)
+        else { return }
+        downstreams[id].openStreams &+= 1
+        makeRequestID(exchange, loop)
+        if downstreams[id].copyHead(of: stream, into: &head) {
+            noteHead(exchange, head.bytes)
+            exchanges[exchange].facts.path = exchanges[exchange].facts.target
+        }
+        let reason = error.map(Refusal.init) ?? .badRequest
+        exchanges[exchange].facts.status = reason.status
+        exchanges[exchange].facts.reason = reason
+        _ = exchanges[exchange].machine.handle(.refused(reason))
+        conclude(exchange, &loop)
     }
 
     /// Whether an HTTP/2 request has a body end that was not handed on yet.

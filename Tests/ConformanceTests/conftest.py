@@ -11,6 +11,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "Integration"))
 
 from harness.fixtures import *  # noqa: E402,F401,F403
 from edge import Edge  # noqa: E402
+from rows import http2  # noqa: E402,F401
 
 # A case says which clause it holds the gateway to: its id begins with it.
 CLAUSE = re.compile(r"\[(RFC \d{4} [\d.]+: .*?)(-whole|-dripped)?\]$")

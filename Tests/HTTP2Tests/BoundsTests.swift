@@ -257,6 +257,53 @@ import Testing
         #expect(server.isFinished)
     }
 
+    @Test(
+        "Errors that nghttp2 lets pass end the connection with their code, and what follows them is not read",
+        arguments: [
+            // §4.2: a CONTINUATION longer than any frame may be.
+            (
+                Wire.frame(.headers, flags: Wire.endStream, stream: 1, Wire.block(Wire.request()))
+                    + Wire.frame(
+                        .continuation, flags: Wire.endHeaders, stream: 1,
+                        Wire.block([("x", String(repeating: "v", count: 16379))])),
+                HTTP2ErrorCode.frameSizeError
+            ),
+            // §6.3
+            (Wire.frame(.priority, stream: 0, [0, 0, 0, 1, 15]), HTTP2ErrorCode.protocolError),
+            // §5.1.1: streams that were passed over.
+            (
+                Wire.headers(5, Wire.request(), endsStream: false) + Wire.headers(3, Wire.request()),
+                HTTP2ErrorCode.protocolError
+            ),
+            (
+                Wire.headers(3, Wire.request(), endsStream: false) + Wire.headers(1, Wire.request()),
+                HTTP2ErrorCode.protocolError
+            ),
+        ])
+    func letPass(bytes: [UInt8], code: UInt32) {
+        let server = Server()
+        #expect(server.begin(bytes) == .ok)
+        let before = server.events().count
+        #expect(server.receive(Wire.headers(101, Wire.request())) == .ok)
+        #expect(server.events() == [])
+        #expect(before <= 1)
+        let frames = server.frames()
+        #expect(frames.last?.kind == .goAway && frames.last?.errorCode == code)
+        #expect(server.isFinished)
+    }
+
+    @Test("§5.1: HEADERS on a stream that was opened and is closed are no error of the connection")
+    func closedStreams() throws {
+        let server = Server()
+        server.begin(Wire.headers(1, Wire.request()) + Wire.headers(7, Wire.request()))
+        for case .request(let stream, _) in server.events() { server.respond(stream, endsStream: true) }
+        _ = server.frames()
+        for case .closed(let stream) in server.events() { server.session.release(stream) }
+        server.receive(Wire.headers(1, [("x", "late")]) + Wire.headers(9, Wire.request()))
+        #expect(server.onlyRequest() != nil)
+        #expect(!server.frames().contains { $0.kind == .goAway })
+    }
+
     @Test("§6.8: GOAWAY of the client is told with its code")
     func goAway() {
         let server = Server()

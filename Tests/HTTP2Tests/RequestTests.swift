@@ -130,7 +130,7 @@ import Testing
     }
 
     @Test(
-        "§8.1.1: malformed heads end with RST_STREAM(PROTOCOL_ERROR), and nobody hears of them",
+        "§8.1.1: malformed heads end with RST_STREAM(PROTOCOL_ERROR), and are told as what they are",
         arguments: [
             [(":method", "GET"), (":scheme", "https"), (":authority", "a")],
             [(":method", "GET"), (":path", "/"), (":authority", "a")],
@@ -164,10 +164,32 @@ import Testing
         #expect(server.events() == [])
         let resets = server.frames().filter { $0.kind == .reset }
         #expect(resets.map(\.errorCode) == [HTTP2ErrorCode.protocolError])
-        #expect(server.events() == [])
-        #expect(server.refusedHeads == 1 && server.activeStreams == 0)
+        let events = server.events()
+        guard case .malformed(let stream) = events.first else {
+            Issue.record("not told: \(events)")
+            return
+        }
+        #expect(events == [.malformed(stream), .closed(stream)])
+        // Nothing can be said on it any more.
+        server.respond(stream, status: 400, endsStream: true)
+        #expect(server.frames() == [])
+        #expect(server.refusedHeads == 1 && server.activeStreams == 1)
+        server.session.release(stream)
+        #expect(server.activeStreams == 0)
         server.receive(Wire.headers(3, Wire.request()))
         #expect(server.onlyRequest() != nil)
+    }
+
+    @Test("§8.1.1: of a malformed head, what stood before the mistake can be read")
+    func malformedHead() throws {
+        let server = Server()
+        server.begin(Wire.headers(1, Wire.request(path: "/seen", [("connection", "close")])))
+        _ = server.frames()
+        guard case .malformed(let stream) = server.next else {
+            Issue.record("not told")
+            return
+        }
+        #expect(server.readHead(stream).lines == ["GET /seen a.example"])
     }
 
     @Test("§8.1.1: a body that is not as long as content-length says ends the stream", arguments: [3, 7])
