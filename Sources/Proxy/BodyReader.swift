@@ -19,6 +19,9 @@ struct BodyReader {
     private var remaining = 0
     private var decoder = ChunkedDecoder()
     private(set) var isEnded: Bool
+    /// Once the framing is broken no byte behind means anything: read on, a decoder that stopped in the middle could take
+    /// some of them for the end of the body.
+    private var isBroken = false
     /// Body bytes that have come, without their framing.
     private(set) var byteCount = 0
 
@@ -62,6 +65,7 @@ struct BodyReader {
         pool: borrowing BlockPool, limit: Int
     ) -> Step {
         guard !isEnded else { return .ended }
+        guard !isBroken else { return .refused }
         let before = output.byteCount
         defer { byteCount &+= output.byteCount &- before }
         switch framing {
@@ -86,7 +90,9 @@ struct BodyReader {
             case .ended:
                 isEnded = true
                 return .ended
-            case .refused: return .refused
+            case .refused:
+                isBroken = true
+                return .refused
             case .outOfBlocks: return .outOfBlocks
             }
         }

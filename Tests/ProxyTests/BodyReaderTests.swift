@@ -101,6 +101,32 @@ import Testing
     }
 
     @Test(
+        "§7.1: a body whose framing is broken has no end, however often it is read on",
+        arguments: [
+            "x\r\n0\r\n\r\n", "1\r\nab\r\n0\r\n\r\n", "0\r\nX-A: \u{1}\r\n\r\n",
+            // The line that is one too many stops the scan behind a CRLF, which read again would be the empty line.
+            "0\r\n" + String(repeating: "a:b\r\n", count: 40) + "\r\n",
+        ])
+    func broken(text: String) {
+        for cut in 0..<text.utf8.count {
+            let pool = BlockPool(limit: 4)
+            var reader = BodyReader(.chunked)
+            var input = ByteQueue()
+            var output = ByteQueue()
+            var trailers = ByteQueue()
+            _ = input.append(Array(text.utf8.prefix(cut)).rawSpan, from: pool)
+            _ = reader.move(from: &input, to: &output, trailers: &trailers, pool: pool, limit: 100)
+            _ = input.append(Array(text.utf8.dropFirst(cut)).rawSpan, from: pool)
+            for _ in 0..<5 {
+                let step = reader.move(
+                    from: &input, to: &output, trailers: &trailers, pool: pool, limit: 100)
+                let isEnded = reader.isEnded
+                #expect(step == .refused && !isEnded, "cut at \(cut)")
+            }
+        }
+    }
+
+    @Test(
         "a chunked body is longer than a limit when a chunk says that it will be",
         arguments: [
             ("5\r\n", 5, false), ("6\r\n", 5, true), ("5\r\nabcde\r\n0\r\n\r\n", 5, false),
