@@ -2,7 +2,7 @@
 
 import pytest
 
-from edge import HOST, case, is_refused, passes, push
+from edge import HOST, NEXT, case, is_refused, passes, push, refusal
 
 
 def post(body, fields=b""):
@@ -67,6 +67,18 @@ def test_refused(edge, data, reason, piece):
     if piece and len(data) > 2000:
         piece = 997
     is_refused(edge, data, reason, piece)
+
+
+@pytest.mark.parametrize("data,reason", [row for row in SIZES + ENDS + EXTENSIONS + TRAILERS if len(row.values[0]) < 400])
+def test_refused_in_two_parts(edge, data, reason):
+    """Wherever the network splits it: a decoder that has refused is not asked again, whatever is at hand by then."""
+    for at in range(data.index(b"\r\n\r\n") + 5, len(data)):
+        with edge.client() as client:
+            push(client, data[:at])
+            push(client, data[at:] + NEXT)
+            refusal(client, reason)
+    seen = edge.settle()
+    assert not seen.requests and not seen.unfinished, seen
 
 
 PASSED = [
