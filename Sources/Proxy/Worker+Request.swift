@@ -144,6 +144,10 @@ extension Worker {
     private func writeList(_ writer: inout HeadWriter, _ known: KnownField, _ bytes: RawSpan) {
         for index in 0..<requestHead.fields.count
         where requestHead.fields[index].known == known && !requestHead.fields[index].value.isEmpty {
+            // Behind a quoted string that is still open our own element would be a part of that string.
+            if known == .forwarded, !ForwardedFields.isValid(requestHead.fields[index].value, of: bytes) {
+                continue
+            }
             writer.bytes(bytes[requestHead.fields[index].value])
             writer.text(", ")
         }

@@ -139,6 +139,43 @@ def test_a_trusted_proxy_is_believed(gateways, upstream, clients):
     assert gateway.access_line(answer.get("x-request-id"))["client"] == "203.0.113.7"
 
 
+TRAILS = {
+    # X-Forwarded-For, and what else is known to be written there.
+    "port": ([("X-Forwarded-For", "203.0.113.7:4711, 10.1.2.3:80")], "203.0.113.7"),
+    "ipv6": ([("X-Forwarded-For", "2001:db8::7, [2001:db8:1::1]:80, 10.1.2.3")], "2001:db8:1::1"),
+    "unknown": ([("X-Forwarded-For", "203.0.113.7, unknown, 10.1.2.3")], "10.1.2.3"),
+    "mapped": ([("X-Forwarded-For", "::ffff:203.0.113.7, ::ffff:10.1.2.3")], "203.0.113.7"),
+    "lines": ([("X-Forwarded-For", "203.0.113.7"), ("X-Forwarded-For", "10.1.2.3")], "203.0.113.7"),
+    # RFC 7239 §4, §6.
+    "forwarded": ([("Forwarded", "for=9.9.9.9, For=203.0.113.7;proto=http, for=10.1.2.3")], "203.0.113.7"),
+    "quoted": ([("Forwarded", 'for="[2001:db8::7]:4711";by=x, for="10.1.2.3:80"')], "2001:db8::7"),
+    "two-lines": ([("Forwarded", "for=203.0.113.7"), ("forwarded", "for=10.1.2.3")], "203.0.113.7"),
+    "hidden": ([("Forwarded", "for=203.0.113.7, for=_hidden, for=10.1.2.3")], "10.1.2.3"),
+    "nobody": ([("Forwarded", "for=203.0.113.7, proto=http")], "127.0.0.1"),
+    # The client leaves a string open, and a trusted proxy appends to it: nothing of that line is believed.
+    "open": ([("Forwarded", 'for="6.6.6.6, for=203.0.113.7')], "127.0.0.1"),
+    "open-line": ([("Forwarded", 'for="6.6.6.6'), ("Forwarded", "for=203.0.113.7")], "203.0.113.7"),
+    # One of the two is read, the older one.
+    "both": ([("Forwarded", "for=6.6.6.6"), ("X-Forwarded-For", "203.0.113.7")], "203.0.113.7"),
+}
+
+
+@pytest.mark.parametrize("trail", TRAILS)
+def test_the_client_behind_trusted_proxies(gateways, upstream, clients, trail):
+    gateway = gateways(plain(upstream, client_address={"trusted_proxies": ["127.0.0.0/8", "10.0.0.0/8"]}))
+    fields, client = TRAILS[trail]
+    answer = clients(gateway).ask(fields=fields)
+    assert gateway.access_line(answer.get("x-request-id"))["client"] == client
+
+
+def test_a_forwarded_that_is_not_valid_is_not_passed_on(gateways, upstream, clients):
+    """RFC 7239 §4: what we append to a quoted string that is still open would be a part of that string."""
+    gateway = gateways(plain(upstream, client_address={"trusted_proxies": ["127.0.0.0/8"]}))
+    fields = [("Forwarded", 'for="6.6.6.6'), ("Forwarded", "for=203.0.113.7")]
+    forwarded = one(fields_of(clients(gateway).ask(fields=fields)), "forwarded")
+    assert forwarded.startswith("for=203.0.113.7, for=127.0.0.1;"), forwarded
+
+
 def test_a_request_id_is_made_forwarded_echoed_and_logged(gateway, client):
     """UUIDv7 (RFC 9562 §5.7), of this moment."""
     answer = client.ask()
