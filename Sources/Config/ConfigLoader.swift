@@ -41,7 +41,9 @@ extension ModelBuilder {
         let services = services(required("services", of: map), profiles)
         let log = keys(of: map["log"], "log", built: ["access", "errors"])
         let surroundings = RouteSurroundings(
-            listeners: listeners.names, issuers: issuers.names, limits: limits.names,
+            listeners: listeners.names,
+            redirects: Set(listeners.settings.indices.filter { listeners.settings[$0].securePort != nil }),
+            issuers: issuers.names, limits: limits.names,
             services: services.names,
             limitOwners: limits.owners, timeouts: services.timeouts, bodyBytes: http.bodyBytes,
             mergesSlashes: mergesSlashes)

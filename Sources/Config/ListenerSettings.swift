@@ -6,6 +6,8 @@ public struct ListenerSettings: Sendable, Hashable {
     public let protocols: ListenerProtocols
     /// Whether each connection must begin with a preamble of the PROXY protocol, from a trusted proxy.
     public let requiresPreamble: Bool
+    /// The port of https where every request is sent, instead of being answered; `nil` = routes answer.
+    public let securePort: Int?
     public let connections: ConnectionSettings
     /// `nil` = plaintext.
     public let tls: TLSSettings?

@@ -52,8 +52,8 @@ extension ModelBuilder {
         _ name: Located<String>, _ node: Node, _ client: ClientAddressSettings
     ) -> ListenerSettings {
         let map = keys(
-            of: node, "a listener", built: ["bind", "protocols", "proxy_protocol", "connections", "tls"],
-            notBuilt: ["redirect_to_https"])
+            of: node, "a listener",
+            built: ["bind", "protocols", "proxy_protocol", "redirect_to_https", "connections", "tls"])
         var addresses: [Located<BindAddress>] = []
         let bind = required("bind", of: map)
         for text in texts(bind, "bind", 1...ConfigurationBounds.addressesPerListener) {
@@ -74,6 +74,7 @@ extension ModelBuilder {
             addresses: addresses,
             protocols: protocols(map["protocols"], hasTLS: map["tls"] != nil),
             requiresPreamble: requiresPreamble(map["proxy_protocol"], client),
+            securePort: securePort(map["redirect_to_https"], hasTLS: map["tls"] != nil),
             connections: ConnectionSettings(
                 max: most, perClient: integer(connections["per_client"], "per_client", default: 1_000, counts)
             ),
@@ -89,6 +90,14 @@ extension ModelBuilder {
             )
         }
         return isRequired
+    }
+
+    private mutating func securePort(_ node: Node?, hasTLS: Bool) -> Int? {
+        guard let node else { return nil }
+        if hasTLS {
+            report(at: node.place, "redirect_to_https sends plaintext away; a listener with it takes no tls")
+        }
+        return integer(node, "redirect_to_https", default: 443, 1...65535)
     }
 
     private mutating func protocols(_ node: Node?, hasTLS: Bool) -> ListenerProtocols {

@@ -3,6 +3,8 @@ internal import YAML
 /// What routes refer to.
 struct RouteSurroundings {
     let listeners: [String: Int]
+    /// Those that send everything to https.
+    let redirects: Set<Int>
     let issuers: [String: Int]
     let limits: [String: Int]
     let services: [String: Int]
@@ -126,10 +128,14 @@ extension ModelBuilder {
     private mutating func listenerReferences(
         _ node: Node?, _ surroundings: RouteSurroundings
     ) -> RouteSettings.Listeners {
-        guard node != nil else { return .all }
-        return .only(
-            references(
-                node, "listeners", "listener", 1...ConfigurationBounds.listeners, surroundings.listeners))
+        guard let node else { return .all }
+        let chosen = references(
+            node, "listeners", "listener", 1...ConfigurationBounds.listeners, surroundings.listeners)
+        for listener in chosen where surroundings.redirects.contains(listener) {
+            let name = surroundings.listeners.first { $0.value == listener }?.key ?? ""
+            report(at: node.place, "listener \(name.shown) sends everything to https; no route can be on it")
+        }
+        return .only(chosen)
     }
 
     private mutating func references(

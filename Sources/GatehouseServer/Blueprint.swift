@@ -300,7 +300,8 @@ struct Blueprint: Sendable {
                 handshakeTimeout: UInt64(listener.tls?.handshakeTimeoutNanoseconds ?? 0),
                 handshakesInFlight: listener.tls?.handshakesInFlight ?? 0,
                 connectionsPerClient: listener.connections.perClient,
-                requiresPreamble: listener.requiresPreamble)
+                requiresPreamble: listener.requiresPreamble, securePort: listener.securePort ?? 0,
+                connections: listener.connections.max?.value ?? .max)
         }
     }
 

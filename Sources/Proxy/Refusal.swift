@@ -4,6 +4,8 @@ public import HTTP
 ///
 /// The name is what the access log, the metrics and the body of the answer show; it never changes its meaning.
 public enum Refusal: UInt8, CaseIterable, Sendable {
+    /// No mistake of anybody's: the listener answers everything with the same under https.
+    case redirected
     case badRequest, badTarget, badHost, badFraming
     case uriTooLong, headTooLarge, bodyTooLarge, requestTimeout
     case unsupportedVersion, notImplemented, expectationFailed
@@ -19,6 +21,7 @@ public enum Refusal: UInt8, CaseIterable, Sendable {
     /// The status of the answer, one for each reason.
     public var status: Int {
         switch self {
+        case .redirected: 308
         case .badRequest, .badTarget, .badHost, .badFraming: 400
         case .tokenMissing, .tokenInvalid, .tokenExpired, .tokenUnknownKey: 401
         case .noRoute: 404
@@ -42,6 +45,7 @@ public enum Refusal: UInt8, CaseIterable, Sendable {
     /// The stable name.
     public var name: StaticString {
         switch self {
+        case .redirected: "redirect_to_https"
         case .badRequest: "bad_request"
         case .badTarget: "bad_target"
         case .badHost: "bad_host"
@@ -76,6 +80,7 @@ public enum Refusal: UInt8, CaseIterable, Sendable {
     /// What it means, for the `title` of the answer (RFC 9457 §3.1.3).
     public var title: StaticString {
         switch self {
+        case .redirected: "The same is to be asked under https"
         case .badRequest: "The request is not valid HTTP"
         case .badTarget: "The request target is not valid"
         case .badHost: "The Host is missing, repeated or not valid"

@@ -155,10 +155,15 @@ public struct ListenerPlan: ~Copyable, Sendable {
     let connectionsPerClient: Int
     /// Whether each connection begins with what the proxy in front has to say.
     let requiresPreamble: Bool
+    /// Where everything is sent under https; 0 where requests are answered.
+    let securePort: Int
+    /// Most connections of this listener, of all workers together.
+    let connections: Int
 
     public init(
         label: Int, name: [UInt8], tls: consuming TLSServer?, allowsHTTP1: Bool, allowsHTTP2: Bool,
-        handshakeTimeout: UInt64, handshakesInFlight: Int, connectionsPerClient: Int, requiresPreamble: Bool
+        handshakeTimeout: UInt64, handshakesInFlight: Int, connectionsPerClient: Int, requiresPreamble: Bool,
+        securePort: Int, connections: Int
     ) {
         self.label = label
         self.name = FixedArray(name)
@@ -169,6 +174,8 @@ public struct ListenerPlan: ~Copyable, Sendable {
         self.handshakesInFlight = handshakesInFlight
         self.connectionsPerClient = connectionsPerClient
         self.requiresPreamble = requiresPreamble
+        self.securePort = securePort
+        self.connections = connections
     }
 }
 

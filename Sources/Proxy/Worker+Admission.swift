@@ -63,6 +63,11 @@ extension Worker {
         let isTrusted = snapshots[current].trusts(peer)
         takeRequestID(id, bytes, isTrusted: isTrusted, loop)
         noteHead(id, bytes)
+        guard let listener = snapshots[current].listener(label: downstreams[downstream].listenerLabel) else {
+            return .noRoute
+        }
+        let securePort = snapshots[current].listeners[listener].securePort
+        if securePort > 0 { return redirect(id, to: securePort, bytes) }
 
         // The path, in the one form that is matched and forwarded.
         pathBlock.removeAll()
@@ -84,9 +89,6 @@ extension Worker {
             exchanges[id].facts.path = exchanges[id].facts.target
         }
 
-        guard let listener = snapshots[current].listener(label: downstreams[downstream].listenerLabel) else {
-            return .noRoute
-        }
         let found =
             usesPathBlock
             ? snapshots[current].table.match(
@@ -116,6 +118,30 @@ extension Worker {
         }
         return writeRequest(
             id, route, bytes, usesPathBlock: usesPathBlock, peer: peer, isTrusted: isTrusted, entry: entry)
+    }
+
+    /// Puts the address of what was asked for, under https, into the scratch block for paths, where the answer finds it:
+    /// path and query byte for byte, since only whoever serves them knows what they mean.
+    @inline(never) private mutating func redirect(_ id: SlabID, to port: Int, _ bytes: RawSpan) -> Refusal {
+        exchanges[id].facts.path = exchanges[id].facts.target
+        let authority = bytes[requestHead.authority]
+        // Without a host there is nowhere to send anybody (HTTP/1.0, or an empty Host).
+        guard let parts = Authority.split(authority) else { return .badHost }
+        pathBlock.removeAll()
+        pathBlock.append("https://")
+        pathBlock.append(authority[parts.host])
+        if port != 443 {
+            pathBlock.append(":")
+            pathBlock.append(number: port)
+        }
+        let path = bytes[requestHead.path]
+        // The target URI of `OPTIONS *` has no path (RFC 9112 §3.3).
+        if path[0] == UInt8(ascii: "/") { pathBlock.append(path) }
+        if requestHead.hasQuery {
+            pathBlock.append("?")
+            pathBlock.append(bytes[requestHead.query])
+        }
+        return .redirected
     }
 
     // MARK: What is noted

@@ -115,7 +115,7 @@ extension Worker {
         exchanges[id].facts.reason = reason
         exchanges[id].hasAnswered = true
         if exchanges[id].facts.requestID.isEmpty { makeRequestID(id, loop) }
-        writeProblem(id, reason)
+        if reason == .redirected { lineBlock.removeAll() } else { writeProblem(id, reason) }
         exchanges[id].facts.bytesOut = exchanges[id].method == .head ? 0 : lineBlock.byteCount
         if exchanges[id].stream != nil {
             refuseStream(id, reason)
@@ -148,14 +148,21 @@ extension Worker {
 
     private mutating func refuseHTTP1(_ id: SlabID, _ reason: Refusal) {
         let downstream = exchanges[id].downstream
-        guard var writer = HeadWriter(from: blocks) else {
+        // A target of nearly any length goes back to its client.
+        let isLarge = reason == .redirected && pathBlock.byteCount > blocks.blockCapacity &- 2048
+        guard var writer = isLarge ? HeadWriter(from: largeBlocks) : HeadWriter(from: blocks) else {
             downstreams[downstream].closesAfterAnswer = true
             return
         }
         writer.statusLine(reason.status)
-        writer.text("Content-Type: application/problem+json\r\n")
-        writer.field("Content-Length: ", number: lineBlock.byteCount)
-        writer.text("Cache-Control: no-store\r\n")
+        if reason == .redirected {
+            writer.field("Location: ", pathBlock.bytes)
+            writer.text("Content-Length: 0\r\n")
+        } else {
+            writer.text("Content-Type: application/problem+json\r\n")
+            writer.field("Content-Length: ", number: lineBlock.byteCount)
+            writer.text("Cache-Control: no-store\r\n")
+        }
         if reason.status == 401 { writeChallenge(&writer, id) }
         if let seconds = retryAfter(id, reason) { writer.field("Retry-After: ", number: seconds) }
         writeAnswerFields(&writer, id)

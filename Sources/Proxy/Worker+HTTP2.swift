@@ -279,12 +279,18 @@ extension Worker {
         let downstream = exchanges[id].downstream
         guard let stream = exchanges[id].stream, downstreams[downstream].session?.contains(stream) == true
         else { return }
-        let hasBody = exchanges[id].method != .head
+        let hasBody = exchanges[id].method != .head && lineBlock.byteCount > 0
         var length = NumberText(lineBlock.byteCount)
         downstreams[downstream].session?.beginResponse(status: reason.status)
-        downstreams[downstream].session?.addField("content-type", "application/problem+json")
+        if reason == .redirected {
+            apart(&downstreams, pathBlock) {
+                $0[downstream].session?.addField("location", $1.bytes, isIndexed: false)
+            }
+        } else {
+            downstreams[downstream].session?.addField("content-type", "application/problem+json")
+        }
         length.withBytes { downstreams[downstream].session?.addField("content-length", $0) }
-        downstreams[downstream].session?.addField("cache-control", "no-store")
+        if reason != .redirected { downstreams[downstream].session?.addField("cache-control", "no-store") }
         if reason.status == 401 { addChallenge(id) }
         if let seconds = retryAfter(id, reason) {
             var text = NumberText(seconds)

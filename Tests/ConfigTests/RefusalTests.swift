@@ -8,10 +8,6 @@ import Testing
         arguments: [
             ("tracing: {traceparent: propagate}", "9:1: 'tracing' is not built yet in this version"),
             (
-                "listeners: {a: {bind: [\"1.2.3.4:1\"], redirect_to_https: 8443}}",
-                "2:38: 'redirect_to_https' is not built yet in this version"
-            ),
-            (
                 "listeners: {a: {bind: [\"unix:/run/x\"]}}",
                 "2:24: 'unix:/run/x' is not built yet in this version"
             ),

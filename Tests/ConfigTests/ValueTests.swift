@@ -155,6 +155,18 @@ import Testing
             ),
             ("bind: [\"1.2.3.4:1\"], protocols: []", "2:49: protocols must have at least 1 entry"),
             (
+                "bind: [\"1.2.3.4:1\"], redirect_to_https: 0",
+                "2:57: redirect_to_https must be from 1 to 65535, found '0'"
+            ),
+            (
+                "bind: [\"1.2.3.4:1\"], redirect_to_https: true",
+                "2:57: redirect_to_https must be a number, found 'true'"
+            ),
+            (
+                "bind: [\"1.2.3.4:1\"], redirect_to_https: 443, tls: {certificates: [{cert: c, key: k}]}",
+                "2:57: redirect_to_https sends plaintext away; a listener with it takes no tls"
+            ),
+            (
                 "bind: [\"1.2.3.4:1\"], proxy_protocol: maybe",
                 "2:54: proxy_protocol must be none or required, found 'maybe'"
             ),
@@ -203,6 +215,17 @@ import Testing
     func listeners(entry: String, expected: String) {
         #expect(
             SampleConfiguration.errors(SampleConfiguration.text("listeners: {a: {\(entry)}}")) == [expected])
+    }
+
+    @Test("No route is on a listener that sends everything away, and it needs none") func redirects() {
+        let listeners =
+            "listeners: {web: {bind: [\"1.2.3.4:1\"]}, old: {bind: [\"1.2.3.4:2\"], redirect_to_https: 443}}"
+        let route = "routes: [{name: all, match: {prefix: /, listeners: [web, old]}, to: core}]"
+        #expect(
+            SampleConfiguration.errors(SampleConfiguration.text(listeners, route)) == [
+                "8:52: listener 'old' sends everything to https; no route can be on it"
+            ])
+        #expect(SampleConfiguration.errors(SampleConfiguration.text(listeners)) == [])
     }
 
     @Test(

@@ -23,6 +23,7 @@ private let whole = """
         bind: ["127.0.0.1:0", "[::1]:0"]
         protocols: [h2c]
         proxy_protocol: required
+      moved: {bind: ["127.0.0.1:0"], redirect_to_https: 8443}
     client_address: {trusted_proxies: [10.0.0.0/8, "2001:db8::/32", 192.0.2.7], ipv6_prefix: 56}
     request_id: {header: X-Trace, accept_from: any, echo: false}
     paths: {merge_slashes: false}
@@ -101,7 +102,7 @@ private let second = 1_000_000_000
         #expect(prefixes.map(\.high) == [0, 0x2001_0DB8_0000_0000, 0])
         #expect(prefixes.map(\.low) == [0xFFFF_0A00_0000, 0, 0xFFFF_C000_0207])
         #expect(it.requestID.header == "X-Trace" && it.requestID.acceptFrom == .any && !it.requestID.isEchoed)
-        let log = Located("/etc/gatehouse/log/access.json", at: Place(line: 24, column: 16))
+        let log = Located("/etc/gatehouse/log/access.json", at: Place(line: 25, column: 16))
         #expect(it.accessLog.destination == .file(log))
         #expect(it.accessLog.redactedFields == ["x-secret"] && it.accessLog.queueBytes == 1 << 20)
         #expect(it.errorLog.level == .debug)
@@ -111,7 +112,7 @@ private let second = 1_000_000_000
 
     @Test("Listeners")
     func listeners() throws {
-        #expect(it.listeners.map(\.name.value) == ["secure", "plain"])
+        #expect(it.listeners.map(\.name.value) == ["secure", "plain", "moved"])
         let secure = it.listeners[0]
         #expect(secure.addresses.map(\.value.port) == [443, 443])
         #expect(secure.addresses.map(\.value.host.isIPv4) == [true, false])
@@ -127,6 +128,7 @@ private let second = 1_000_000_000
         #expect(tls.ticketRotationNanoseconds == 3600 * second)
         #expect(it.listeners[1].tls == nil)
         #expect(!it.listeners[1].protocols.hasHTTP1 && it.listeners[1].protocols.hasHTTP2)
+        #expect(it.listeners.map(\.securePort) == [nil, nil, 8443])
         #expect(!secure.requiresPreamble && it.listeners[1].requiresPreamble)
     }
 

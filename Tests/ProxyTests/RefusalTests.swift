@@ -19,7 +19,7 @@ import Testing
     @Test("RFC 9110 §15: each has the status of an error, with registered words but nginx's 499")
     func statuses() {
         for refusal in Refusal.allCases {
-            #expect((400...599).contains(refusal.status), "\(refusal)")
+            #expect((400...599).contains(refusal.status) || refusal == .redirected, "\(refusal)")
             let words = "\(StatusText.reason(refusal.status))"
             #expect(words.isEmpty == (refusal.status == 499), "\(refusal)")
         }
@@ -28,7 +28,8 @@ import Testing
     @Test(
         "what users were promised stays",
         arguments: [
-            (Refusal.badRequest, "bad_request", 400), (.badTarget, "bad_target", 400),
+            (Refusal.redirected, "redirect_to_https", 308), (.badRequest, "bad_request", 400),
+            (.badTarget, "bad_target", 400),
             (.badHost, "bad_host", 400),
             (.badFraming, "bad_framing", 400), (.uriTooLong, "uri_too_long", 414),
             (.headTooLarge, "head_too_large", 431), (.bodyTooLarge, "body_too_large", 413),

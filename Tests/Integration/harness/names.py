@@ -1,6 +1,7 @@
 """The stable names that users see, in one table: reasons with their status, events, metrics."""
 
 REASONS = {
+    "redirect_to_https": 308,
     "bad_request": 400,
     "bad_target": 400,
     "bad_host": 400,
