@@ -30,6 +30,7 @@ final class Fleet: Sendable {
     let metrics: [WorkerMetrics]
     let connectionCounts: SharedCells
     let generations: SharedCells
+    private let listenerCounts: SharedCells
     let mail: Mailbox<ControlMessage>
     let adminAddress: Located<BindAddress>?
     private let mailboxes: [Mailbox<WorkerMessage>]
@@ -54,6 +55,7 @@ final class Fleet: Sendable {
         metrics = (0..<workers).map { _ in WorkerMetrics() }
         connectionCounts = SharedCells(count: workers)
         generations = SharedCells(count: workers)
+        listenerCounts = SharedCells(count: LabelTable.defaultCapacity)
         connections = try Fleet.connectionLimit(configuration)
         upstreamConnections = max(connections, 1024)
         blockBytes = Fleet.memoryBudget(configuration) / 2 / workers
@@ -88,10 +90,12 @@ final class Fleet: Sendable {
     private static func connectionLimit(_ configuration: Configuration) throws(StartError) -> Int {
         let room = max((Machine.raiseDescriptorLimit() - Server.reservedDescriptors) / 2, 64)
         var wanted = 0
+        // Listeners that say nothing share what one of them would have alone.
+        if configuration.listeners.contains(where: { $0.connections.max == nil }) {
+            wanted = Server.defaultConnections
+        }
         for listener in configuration.listeners {
-            guard let most = listener.connections.max else {
-                return min(room, Server.defaultConnections)
-            }
+            guard let most = listener.connections.max else { continue }
             if most.value > room {
                 let text =
                     "\(most.value) connections need more descriptors than there are: \(room) are possible under this limit (ulimit -n)"
@@ -100,7 +104,7 @@ final class Fleet: Sendable {
             }
             wanted += most.value
         }
-        return min(max(wanted, 1), room)
+        return min(wanted, room)
     }
 
     private static func makeLog(
@@ -177,7 +181,7 @@ final class Fleet: Sendable {
             index: index, connections: connections, upstreamConnections: upstreamConnections,
             blockBytes: blockBytes, limiter: household.limiter, clients: household.clients,
             meters: metrics[index],
-            connectionCounts: connectionCounts, generations: generations,
+            connectionCounts: connectionCounts, listenerCounts: listenerCounts, generations: generations,
             log: AccessLogRing(
                 ring: logThread.ring(index), isSleeping: logThread.isSleeping,
                 wakeNumber: logThread.wakeNumber,
@@ -277,7 +281,8 @@ final class Fleet: Sendable {
         if new.accessLog != old.accessLog { names.append("log.access") }
         if new.errorLog != old.errorLog { names.append("log.errors") }
         if new.adminListen?.value != old.adminListen?.value { names.append("admin") }
-        if new.listeners.map(\.connections.max?.value) != old.listeners.map(\.connections.max?.value) {
+        // Each listener's own number holds at once; what all of them may hold together was settled at the start.
+        if new.listeners.compactMap(\.connections.max?.value).reduce(0, +) > connections {
             names.append("connections.max")
         }
         guard !names.isEmpty else { return }

@@ -84,18 +84,35 @@ extension Worker {
             settings.meters.countConnectionRefused()
             return
         }
+        // Added before it is looked at: workers that accept at one moment must not all take the last place.
+        guard settings.listenerCounts.add(1, at: label) <= snapshots[current].listeners[listener].connections
+        else {
+            settings.listenerCounts.add(-1, at: label)
+            settings.meters.countConnectionRefused()
+            return
+        }
+        if !start(descriptor, label: label, listener: listener, peer: peer, &loop) {
+            settings.listenerCounts.add(-1, at: label)
+        }
+    }
+
+    /// `false` when the connection could not be taken.
+    private mutating func start(
+        _ descriptor: consuming Descriptor, label: Int, listener: Int, peer: SocketAddress,
+        _ loop: inout EventLoop
+    ) -> Bool {
         let needsPreamble = snapshots[current].listeners[listener].requiresPreamble
         // Only a proxy that we trust may say who its client is, and it alone is expected here.
         guard !needsPreamble || snapshots[current].trusts(peer) else {
             settings.meters.countConnectionRefused()
             settings.meters.countPreambleRefused()
-            return
+            return false
         }
         let number = descriptor.number
         let id = downstreams.insert(Downstream(descriptor: descriptor, listenerLabel: label, peer: peer))
         guard needsPreamble || welcome(id, listener: listener, &loop) else {
             _ = downstreams.remove(id)
-            return
+            return false
         }
         do {
             try loop.add(number, Token(kind: TokenKind.downstream, id: id), .reading)
@@ -104,12 +121,13 @@ extension Worker {
             uncount(id)
             loop.timers.cancel(downstreams[id].timer)
             _ = downstreams.remove(id)
-            return
+            return false
         }
         settings.connectionCounts.add(1, at: settings.index)
         settings.meters.countConnectionAccepted()
         if needsPreamble { setDeadline(id, loop.now &+ snapshots[current].http.headTimeout, &loop) }
         // What the client sent with its last handshake packet may be there already; the poller tells.
+        return true
     }
 
     /// Counts the connection of a client who is known now, and begins what its listener speaks. `false`, with nothing
@@ -199,6 +217,7 @@ extension Worker {
         loop.remove(downstreams[id].descriptor.number)
         if reset { downstreams[id].descriptor.resetOnClose() }
         uncount(id)
+        settings.listenerCounts.add(-1, at: downstreams[id].listenerLabel)
         _ = downstreams.remove(id)
         settings.connectionCounts.add(-1, at: settings.index)
         settings.meters.countConnectionClosed()

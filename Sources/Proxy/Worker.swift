@@ -45,6 +45,8 @@ public struct WorkerSettings: Sendable {
     public let meters: WorkerMetrics
     /// Open client connections of each worker, one cell a worker.
     public let connectionCounts: SharedCells
+    /// Open client connections of each listener, one cell a label, of all workers together.
+    public let listenerCounts: SharedCells
     /// The generation of the snapshot that each worker runs, one cell a worker.
     public let generations: SharedCells
     public let log: AccessLogRing
@@ -55,7 +57,8 @@ public struct WorkerSettings: Sendable {
     public init(
         index: Int, connections: Int, upstreamConnections: Int, blockBytes: Int, limiter: LimitTable,
         clients: CountTable,
-        meters: WorkerMetrics, connectionCounts: SharedCells, generations: SharedCells, log: AccessLogRing,
+        meters: WorkerMetrics, connectionCounts: SharedCells, listenerCounts: SharedCells,
+        generations: SharedCells, log: AccessLogRing,
         names: AccessNames, mailbox: Mailbox<WorkerMessage>, neighbours: Neighbours
     ) {
         self.index = index
@@ -66,6 +69,7 @@ public struct WorkerSettings: Sendable {
         self.clients = clients
         self.meters = meters
         self.connectionCounts = connectionCounts
+        self.listenerCounts = listenerCounts
         self.generations = generations
         self.log = log
         self.names = names
