@@ -20,14 +20,18 @@ extension ModelBuilder {
         let map = keys(
             of: root, "a configuration",
             built: [
-                "version", "workers", "memory", "listeners", "client_address", "request_id", "paths", "log",
-                "admin",
+                "version", "workers", "memory", "listeners", "client_address", "request_id", "tracing",
+                "paths",
+                "log", "admin",
                 "limits_of_http", "auth", "limits", "limiter", "resilience", "services", "defaults", "routes",
-            ],
-            notBuilt: ["tracing"])
+            ])
         checkVersion(required("version", of: map))
         let requestID = requestID(map["request_id"])
         let http = httpLimits(map["limits_of_http"])
+        let traceParent = word(
+            keys(of: map["tracing"], "tracing", built: ["traceparent"])["traceparent"], "traceparent",
+            default: TraceParentHandling.propagate,
+            ["propagate": .propagate, "generate": .generate, "drop": .drop])
         let mergesSlashes = boolean(
             keys(of: map["paths"], "paths", built: ["merge_slashes"])["merge_slashes"], "merge_slashes",
             default: true)
@@ -54,6 +58,7 @@ extension ModelBuilder {
             listeners: listeners.settings,
             clientAddress: clientAddress,
             requestID: requestID,
+            traceParent: traceParent,
             mergesSlashes: mergesSlashes,
             accessLog: accessLog(log["access"]),
             errorLog: errorLog(log["errors"]),

@@ -9,6 +9,7 @@ public struct Configuration: Sendable {
     public let listeners: [ListenerSettings]
     public let clientAddress: ClientAddressSettings
     public let requestID: RequestIDSettings
+    public let traceParent: TraceParentHandling
     public let mergesSlashes: Bool
     public let accessLog: AccessLogSettings
     public let errorLog: ErrorLogSettings
@@ -82,6 +83,9 @@ public struct RequestIDSettings: Sendable, Hashable {
     /// Whether the response carries it as well.
     public let isEchoed: Bool
 }
+
+/// What is done with the trace that a request belongs to (W3C Trace Context): passed on, begun where there is none, or ended.
+public enum TraceParentHandling: Sendable, Hashable { case propagate, generate, drop }
 
 /// Where log lines go.
 public enum LogDestination: Sendable, Hashable {

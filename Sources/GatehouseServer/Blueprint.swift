@@ -162,7 +162,15 @@ struct Blueprint: Sendable {
             },
             ipv6PrefixBits: configuration.clientAddress.ipv6PrefixBits,
             requestIDField: Array(configuration.requestID.header.utf8), requestIDAcceptance: acceptance,
-            echoesRequestID: configuration.requestID.isEchoed, vouchedFields: vouchedFields)
+            echoesRequestID: configuration.requestID.isEchoed, tracing: tracing, vouchedFields: vouchedFields)
+    }
+
+    private var tracing: TraceHandling {
+        switch configuration.traceParent {
+        case .propagate: .propagate
+        case .generate: .generate
+        case .drop: .drop
+        }
     }
 
     private var acceptance: RequestIDAcceptance {

@@ -39,6 +39,8 @@ struct ExchangeFacts {
     var generation = 0
     // Ranges of the note.
     var requestID = ByteRange.empty
+    /// Of the trace that the request is a part of, if of any.
+    var traceID = ByteRange.empty
     var method = ByteRange.empty
     var host = ByteRange.empty
     var path = ByteRange.empty

@@ -225,6 +225,7 @@ public struct Snapshot: ~Copyable, Sendable {
     let requestIDField: FixedArray<UInt8>
     let requestIDAcceptance: RequestIDAcceptance
     let echoesRequestID: Bool
+    let tracing: TraceHandling
     /// Names of the fields that only we may set: of claims, and the request id.
     let vouchedFields: FixedArray<FixedArray<UInt8>>
     /// Exchanges that began with this snapshot and are not over.
@@ -235,7 +236,7 @@ public struct Snapshot: ~Copyable, Sendable {
         services: consuming FixedArray<ServicePlan>, issuers: consuming FixedArray<IssuerPlan>,
         listeners: consuming FixedArray<ListenerPlan>, http: HTTPSettings, trustedProxies: [AddressRange],
         ipv6PrefixBits: Int, requestIDField: [UInt8], requestIDAcceptance: RequestIDAcceptance,
-        echoesRequestID: Bool, vouchedFields: [[UInt8]]
+        echoesRequestID: Bool, tracing: TraceHandling, vouchedFields: [[UInt8]]
     ) {
         self.generation = generation
         self.table = table
@@ -252,6 +253,7 @@ public struct Snapshot: ~Copyable, Sendable {
         self.requestIDField = FixedArray(requestIDField)
         self.requestIDAcceptance = requestIDAcceptance
         self.echoesRequestID = echoesRequestID
+        self.tracing = tracing
         self.vouchedFields = FixedArray(count: vouchedFields.count) { FixedArray(vouchedFields[$0]) }
     }
 

@@ -58,6 +58,13 @@ extension Worker {
     /// Decides about the request whose head `requestHead` describes, with ranges into `bytes`, and writes it as the
     /// service will get it. `nil` when it may go on.
     mutating func admit(_ id: SlabID, _ bytes: RawSpan, _ loop: inout EventLoop) -> Refusal? {
+        let refusal = judge(id, bytes, &loop)
+        // What is refused is a part of its trace too.
+        if refusal != nil { noteTrace(id, bytes) }
+        return refusal
+    }
+
+    private mutating func judge(_ id: SlabID, _ bytes: RawSpan, _ loop: inout EventLoop) -> Refusal? {
         let downstream = exchanges[id].downstream
         let peer = downstreams[downstream].peer
         let isTrusted = snapshots[current].trusts(peer)

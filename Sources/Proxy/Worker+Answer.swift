@@ -360,7 +360,8 @@ extension Worker {
     ) -> Bool {
         let note = exchanges[id].note.bytes
         return encoder.encode(
-            record, requestID: note[facts.requestID], client: note[client], method: note[facts.method],
+            record, requestID: note[facts.requestID], traceID: note[facts.traceID], client: note[client],
+            method: note[facts.method],
             host: note[facts.host], path: note[facts.path], target: note[facts.target],
             subject: note[facts.subject], into: &block)
     }

@@ -17,7 +17,9 @@ extension Worker {
         entry: TokenEntryID?
     ) -> Refusal? {
         guard HopByHop.drop(in: &requestHead.fields, bytes: bytes) else { return .badRequest }
-        dropVouched(bytes, isTrusted: isTrusted, route: route)
+        let seesTrace = dropVouched(bytes, isTrusted: isTrusted, route: route)
+        let beginsTrace =
+            (seesTrace || snapshots[current].tracing == .generate) && takeTrace(id, bytes)
         // 4 KiB are for what we add; a block of the usual size does for nearly every head.
         let isLarge = bytes.byteCount > blocks.blockCapacity &- 4096
         guard var writer = isLarge ? HeadWriter(from: largeBlocks) : HeadWriter(from: blocks) else {
@@ -47,6 +49,7 @@ extension Worker {
         writeForwarding(&writer, id, bytes, peer: peer, isTrusted: isTrusted)
         writer.bytes(snapshots[current].requestIDField.span)
         writer.field(": ", exchanges[id].note.bytes[exchanges[id].facts.requestID])
+        if beginsTrace { writeTrace(&writer, id) }
         if let entry { writeClaims(&writer, issuer: snapshots[current].routes[route].issuer, entry) }
         switch requestHead.framing {
         case .chunked, .stream:
@@ -78,8 +81,9 @@ extension Worker {
         }
     }
 
-    /// Drops what only we may say, and what we say anew.
-    private mutating func dropVouched(_ bytes: RawSpan, isTrusted: Bool, route: Int) {
+    /// Drops what only we may say, and what we say anew. `true` when a field tells of a trace.
+    private mutating func dropVouched(_ bytes: RawSpan, isTrusted: Bool, route: Int) -> Bool {
+        var seesTrace = false
         let issuer = snapshots[current].routes[route].issuer
         let dropsToken = issuer >= 0 && !snapshots[current].issuers[issuer].passesToken
         for index in 0..<requestHead.fields.count where !requestHead.fields[index].isDropped {
@@ -90,6 +94,7 @@ extension Worker {
                 if dropsToken { requestHead.fields.drop(index) }
             case .other:
                 let name = bytes[requestHead.fields[index].name]
+                if isTrace(name) { seesTrace = true }
                 for vouched in 0..<snapshots[current].vouchedFields.count
                 where FieldNames.equalsIgnoringCaseAndUnderscore(
                     name, known: snapshots[current].vouchedFields[vouched].span)
@@ -100,6 +105,7 @@ extension Worker {
             default: break
             }
         }
+        return seesTrace
     }
 
     /// `X-Forwarded-*` and `Forwarded` (RFC 7239). From a trusted proxy the lists go on with its address behind them;

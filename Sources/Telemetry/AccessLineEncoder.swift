@@ -17,7 +17,8 @@ public struct AccessLineEncoder: Sendable {
     /// Texts may hold any bytes; an empty one leaves its field out. `path` is the normal form, without query; `target`
     /// is the raw one, of which only what stands before `?` is told, and only where it is not the path.
     public mutating func encode(
-        _ record: AccessRecord, requestID: RawSpan, client: RawSpan, method: RawSpan, host: RawSpan,
+        _ record: AccessRecord, requestID: RawSpan, traceID: RawSpan, client: RawSpan, method: RawSpan,
+        host: RawSpan,
         path: RawSpan, target: RawSpan, subject: RawSpan, into block: inout Block
     ) -> Bool {
         guard block.freeCount >= Self.longestLine else { return false }
@@ -25,6 +26,7 @@ public struct AccessLineEncoder: Sendable {
         timestamp.append(milliseconds: record.wallMilliseconds, to: &block)
         block.append("\"")
         Self.put(",\"request_id\":", requestID, AccessLimits.requestID, &block)
+        Self.put(",\"trace_id\":", traceID, AccessLimits.traceID, &block)
         Self.put(",\"client\":", client, AccessLimits.client, &block)
         if record.clientPort > 0 { Self.put(",\"client_port\":", record.clientPort, &block) }
         Self.put(",\"method\":", method, AccessLimits.method, &block)

@@ -59,6 +59,7 @@ public struct AccessNames: Sendable {
 /// How many bytes of each text a line holds, escapes counted; what is longer is cut and ends in an ellipsis.
 public enum AccessLimits {
     public static let requestID = 128
+    public static let traceID = 32
     public static let client = 64
     public static let method = 32
     public static let host = 256

@@ -6,7 +6,6 @@ import Testing
     @Test(
         "A key that this version knows and does not act on is refused by name, at its place",
         arguments: [
-            ("tracing: {traceparent: propagate}", "9:1: 'tracing' is not built yet in this version"),
             (
                 "listeners: {a: {bind: [\"unix:/run/x\"]}}",
                 "2:24: 'unix:/run/x' is not built yet in this version"

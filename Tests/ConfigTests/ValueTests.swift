@@ -122,6 +122,10 @@ import Testing
                 "5:41: connect must be from 10ms to 5m, found '6m'"
             ),
             (
+                "tracing: {traceparent: pass}",
+                "9:24: traceparent must be propagate, generate or drop, found 'pass'"
+            ),
+            (
                 "resilience: {slow: {timeouts: {idle: soon}}}",
                 "5:38: idle must be a duration such as 250ms, 5s, 2m or 1h, found 'soon'"
             ),

@@ -26,6 +26,7 @@ private let whole = """
       moved: {bind: ["127.0.0.1:0"], redirect_to_https: 8443}
     client_address: {trusted_proxies: [10.0.0.0/8, "2001:db8::/32", 192.0.2.7], ipv6_prefix: 56}
     request_id: {header: X-Trace, accept_from: any, echo: false}
+    tracing: {traceparent: generate}
     paths: {merge_slashes: false}
     log:
       access: {to: log/access.json, format: json, redact: [X-Secret], queue: 1MiB, on_overflow: drop-and-count}
@@ -102,7 +103,8 @@ private let second = 1_000_000_000
         #expect(prefixes.map(\.high) == [0, 0x2001_0DB8_0000_0000, 0])
         #expect(prefixes.map(\.low) == [0xFFFF_0A00_0000, 0, 0xFFFF_C000_0207])
         #expect(it.requestID.header == "X-Trace" && it.requestID.acceptFrom == .any && !it.requestID.isEchoed)
-        let log = Located("/etc/gatehouse/log/access.json", at: Place(line: 25, column: 16))
+        #expect(it.traceParent == .generate)
+        let log = Located("/etc/gatehouse/log/access.json", at: Place(line: 26, column: 16))
         #expect(it.accessLog.destination == .file(log))
         #expect(it.accessLog.redactedFields == ["x-secret"] && it.accessLog.queueBytes == 1 << 20)
         #expect(it.errorLog.level == .debug)

@@ -20,6 +20,7 @@ private let names: AccessNames = {
 
 private struct Texts {
     var requestID = Array("0192f0c1-7e5b-7000-8000-000000000000".utf8)
+    var traceID: [UInt8] = []
     var client = Array("192.0.2.7".utf8)
     var method = Array("GET".utf8)
     var host = Array("api.example.com".utf8)
@@ -33,7 +34,8 @@ private func line(_ record: AccessRecord, _ texts: Texts) -> [UInt8] {
     guard var block = pool.take() else { return [] }
     var encoder = AccessLineEncoder(names: names)
     let isEncoded = encoder.encode(
-        record, requestID: texts.requestID.rawSpan, client: texts.client.rawSpan,
+        record, requestID: texts.requestID.rawSpan, traceID: texts.traceID.rawSpan,
+        client: texts.client.rawSpan,
         method: texts.method.rawSpan, host: texts.host.rawSpan, path: texts.path.rawSpan,
         target: texts.target.rawSpan, subject: texts.subject.rawSpan, into: &block)
     #expect(isEncoded)
@@ -72,9 +74,11 @@ private var fullRecord: AccessRecord {
     @Test("tells the exchange, and not its query") func whole() throws {
         var texts = Texts()
         texts.subject = Array("user-17".utf8)
+        texts.traceID = Array("4bf92f3577b34da6a3ce929d0e0e4736".utf8)
         let text = String(decoding: line(fullRecord, texts), as: UTF8.self)
         let expected = #"""
             {"time":"2026-11-21T02:35:38.123Z","request_id":"0192f0c1-7e5b-7000-8000-000000000000",\#
+            "trace_id":"4bf92f3577b34da6a3ce929d0e0e4736",\#
             "client":"192.0.2.7","client_port":51234,"method":"GET","host":"api.example.com",\#
             "path":"/api/v1/documents","route":"documents","service":"core","endpoint":"127.0.0.1:9002",\#
             "status":200,"protocol":"HTTP/2","tls":"TLSv1.3","bytes_in":345,"bytes_out":6789,\#
@@ -90,7 +94,8 @@ private var fullRecord: AccessRecord {
         record.status = 404
         record.reason = 0
         let texts = Texts(
-            requestID: Array("x".utf8), client: [], method: [], host: [], path: [], target: [], subject: [])
+            requestID: Array("x".utf8), traceID: [], client: [], method: [], host: [], path: [], target: [],
+            subject: [])
         let text = String(decoding: line(record, texts), as: UTF8.self)
         let expected = #"""
             {"time":"1970-01-01T00:00:00.000Z","request_id":"x","status":404,"reason":"no_route",\#
@@ -170,7 +175,8 @@ private var fullRecord: AccessRecord {
     func bound(byte: UInt8) throws {
         let huge = Array(repeating: byte, count: 20000)
         let texts = Texts(
-            requestID: huge, client: huge, method: huge, host: huge, path: huge, target: huge + [0x62],
+            requestID: huge, traceID: huge, client: huge, method: huge, host: huge, path: huge,
+            target: huge + [0x62],
             subject: huge)
         var record = fullRecord
         for path in [
@@ -194,7 +200,8 @@ private var fullRecord: AccessRecord {
         }
         var encoder = AccessLineEncoder(names: names)
         let isEncoded = encoder.encode(
-            AccessRecord(), requestID: RawSpan(), client: RawSpan(), method: RawSpan(), host: RawSpan(),
+            AccessRecord(), requestID: RawSpan(), traceID: RawSpan(), client: RawSpan(), method: RawSpan(),
+            host: RawSpan(),
             path: RawSpan(), target: RawSpan(), subject: RawSpan(), into: &block)
         let count = block.byteCount
         #expect(!isEncoded && count == 0)
@@ -215,7 +222,8 @@ private var fullRecord: AccessRecord {
             record.wallMilliseconds = UInt64(seconds * 1000 + day % 1000)
             block.removeAll()
             _ = encoder.encode(
-                record, requestID: RawSpan(), client: RawSpan(), method: RawSpan(), host: RawSpan(),
+                record, requestID: RawSpan(), traceID: RawSpan(), client: RawSpan(), method: RawSpan(),
+                host: RawSpan(),
                 path: RawSpan(), target: RawSpan(), subject: RawSpan(), into: &block)
             let text = String(block.bytes.text.dropFirst(9).prefix(24))
             let parts = calendar.dateComponents(

@@ -21,7 +21,8 @@ public func fuzz(_ data: UnsafePointer<UInt8>, _ size: Int) -> CInt {
     var record = AccessRecord()
     record.route = 0
     let isEncoded = encoder.encode(
-        record, requestID: second.rawSpan, client: first.rawSpan, method: second.rawSpan,
+        record, requestID: second.rawSpan, traceID: second.rawSpan, client: first.rawSpan,
+        method: second.rawSpan,
         host: first.rawSpan, path: first.rawSpan, target: second.rawSpan, subject: second.rawSpan,
         into: &block)
     precondition(isEncoded && block.byteCount <= AccessLineEncoder.longestLine)
