@@ -20,7 +20,7 @@ public enum ForwardedFields {
         var colons = 0
         for offset in 0..<text.byteCount where text[offset] == 0x3a { colons &+= 1 }
         // More than one colon without brackets can only be an IPv6 address.
-        if colons > 1, text[0] != 0x5b { return .address(range) }
+        if colons > 1, text[0] != 0x5b { return isAddressText(text) ? .address(range) : .nobody }
         return node(range, of: bytes)
     }
 
@@ -46,11 +46,13 @@ public enum ForwardedFields {
             nameEnd = colon
         }
         guard nameEnd == end || isPort(ByteRange(start: nameEnd, end: end), bytes) else { return .nobody }
-        // `unknown` and `_hidden` are no addresses; neither is any name, whoever judges it will find.
-        guard !name.isEmpty, bytes[name.lowerBound] != 0x5f, !bytes[name].equalsIgnoringCase("unknown") else {
-            return .nobody
-        }
+        // `unknown`, `_hidden` and names have bytes that no address has.
+        guard !name.isEmpty, isAddressText(bytes[name]) else { return .nobody }
         return .address(name)
+    }
+
+    @usableFromInline static func isAddressText(_ text: RawSpan) -> Bool {
+        text.firstIndex(notIn: .ipv6Text, from: 0) == text.byteCount
     }
 
     @usableFromInline static func hasColon(_ range: ByteRange, _ bytes: RawSpan) -> Bool {

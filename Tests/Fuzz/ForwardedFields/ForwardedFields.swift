@@ -46,6 +46,5 @@ private func elements(_ bytes: [UInt8]) -> ([ForwardedNode], isBroken: Bool) {
 private func check(_ node: ForwardedNode, _ bytes: [UInt8]) {
     guard case .address(let range) = node else { return }
     precondition(!range.isEmpty && range.upperBound <= bytes.count)
-    let text = bytes[range.lowerBound..<range.upperBound]
-    precondition(text.first != UInt8(ascii: "_") && !text.contains(UInt8(ascii: "]")))
+    precondition(bytes.rawSpan[range].firstIndex(notIn: .ipv6Text, from: 0) == Int(range.count))
 }
