@@ -36,7 +36,7 @@ NO_ASLR := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 export ASAN_OPTIONS := detect_leaks=0:abort_on_error=0:exitcode=99
 export TSAN_OPTIONS := halt_on_error=1:exitcode=99
 
-.PHONY: help deps build release services test integration conformance acceptance lint format asan tsan fuzz hot-path-gate \
+.PHONY: help deps build release services test integration conformance acceptance lint format asan tsan fuzz fuzz-all hot-path-gate \
 	bench-smoke bench-gate demo dev ci install
 
 help: ## this list
@@ -92,8 +92,11 @@ tsan: ## unit and integration tests under ThreadSanitizer; UNIT=1 for the unit t
 	$(NO_ASLR) env $(GATEWAY) test --skip-build --skip HouseTests $(TSAN_FLAGS)
 	$(if $(UNIT),,GATEHOUSE_SANITIZER=thread GATEHOUSE_BIN=$(CURDIR)/.build-tsan/debug/gatehouse $(NO_ASLR) $(PYTEST) Tests/Integration Tests/ConformanceTests)
 
-fuzz: ## fuzz targets for SECS seconds each; NAME= for one of them
+fuzz: ## fuzz targets for SECS seconds each, after their committed inputs; NAME= for one of them, SECS=0 for those alone
 	@Tests/Fuzz/run $(SECS) $(NAME)
+
+fuzz-all: ## every fuzz target for 120 seconds
+	@Tests/Fuzz/run 120
 
 hot-path-gate: release ## no reference counting and no allocation in what a request runs
 	/usr/bin/python3 -B Benchmarks/gate/hot-path-gate --self-test

@@ -7,6 +7,10 @@ import PackageDescription
 /// Set to leave the reference services and their packages out, so that quick loops, sanitizers and fuzzers build in seconds.
 let isGatewayOnly = ProcessInfo.processInfo.environment["GATEHOUSE_GATEWAY_ONLY"] == "1"
 
+/// The fuzz targets to build, with commas between them.
+let fuzzed = (ProcessInfo.processInfo.environment["GATEHOUSE_FUZZ"] ?? "").split(separator: ",").map(
+    String.init)
+
 let houseSettings: [SwiftSetting] = [
     .swiftLanguageMode(.v6),
     .strictMemorySafety(),
@@ -46,7 +50,7 @@ func room(_ name: String, _ imports: [String] = []) -> [Target] {
 }
 
 func program(_ name: String, _ imports: [String], packages: [Target.Dependency] = []) -> [Target] {
-    guard here("Sources/\(name)") else { return [] }
+    guard here("Sources/\(name)"), fuzzed.isEmpty else { return [] }
     return [
         .executableTarget(name: name, dependencies: present(imports) + packages, swiftSettings: houseSettings)
     ]
@@ -99,22 +103,21 @@ targets += program(
 // Yard
 targets += program("gatehouse-upstream", ["Reactor", "LinuxIO", "HTTP1", "HTTP", "Memory"])
 targets += fuzzers([
-    "Proxy", "HTTP1", "HTTP", "JWT", "JSON", "Config", "YAML", "Telemetry", "LinuxIO", "Memory",
+    "Proxy", "HTTP2", "HTTP1", "HTTP", "JWT", "JSON", "Config", "YAML", "Telemetry", "LinuxIO", "Memory",
 ])
 // The house as a whole, read as text
 if here("Tests/HouseTests") {
     targets.append(.testTarget(name: "HouseTests", swiftSettings: houseSettings))
 }
 
-/// One executable a fuzz target, built only when `GATEHOUSE_FUZZ` names it: libFuzzer brings its own `main`.
+/// One executable a fuzz target. libFuzzer brings its own `main`, so that no program of ours is built beside them.
 func fuzzers(_ imports: [String]) -> [Target] {
-    guard let name = ProcessInfo.processInfo.environment["GATEHOUSE_FUZZ"] else { return [] }
-    return [
+    fuzzed.map { name in
         .executableTarget(
             name: "Fuzz\(name)", dependencies: present(imports), path: "Tests/Fuzz/\(name)",
             exclude: here("Tests/Fuzz/\(name)/corpus") ? ["corpus"] : [],
             swiftSettings: houseSettings + [.unsafeFlags(["-parse-as-library"])])
-    ]
+    }
 }
 
 var dependencies: [Package.Dependency] = [
