@@ -123,6 +123,11 @@ extension HTTP2Session {
         _ = unsafe nghttp2_submit_rst_stream(state.pointee.handle, 0, found.pointee.number, errorCode)
     }
 
+    /// Whether RST_STREAM came from the peer; without it a `reset` is ours, for a mistake of the peer or a failure here.
+    public func isResetByPeer(_ stream: StreamID) -> Bool {
+        unsafe SessionState.stream(stream, in: state).pointee.has(.resetByPeer)
+    }
+
     /// Whether `closed` was told or waits to be.
     public func isClosed(_ stream: StreamID) -> Bool {
         unsafe SessionState.stream(stream, in: state).pointee.has(.isClosed)

@@ -65,9 +65,15 @@ extension Worker {
                     }
                     resumeResponse(exchange, &loop)
                 }
-            case .reset(let stream, _):
+            case .reset(let stream, let code):
                 if let exchange = exchange(of: stream, on: id) {
-                    perform(exchanges[exchange].machine.handle(.clientLost), exchange, &loop)
+                    // Trailers that are malformed, or a body that is not as long as it said (RFC 9113 §8.1.1), are no
+                    // change of the client's mind, and the log is not to say so.
+                    let isMistake =
+                        downstreams[id].session?.isResetByPeer(stream) == false
+                        && code != HTTP2ErrorCode.internalError
+                    let event: ExchangeMachine.Event = isMistake ? .refused(.badRequest) : .clientLost
+                    perform(exchanges[exchange].machine.handle(event), exchange, &loop)
                 }
             case .closed(let stream):
                 if let exchange = exchange(of: stream, on: id) {
@@ -279,6 +285,11 @@ extension Worker {
         let downstream = exchanges[id].downstream
         guard let stream = exchanges[id].stream, downstreams[downstream].session?.contains(stream) == true
         else { return }
+        // The session has reset it: nothing can be said on it any more.
+        if downstreams[downstream].session?.isClosed(stream) == true {
+            exchanges[id].facts.bytesOut = 0
+            return
+        }
         let hasBody = exchanges[id].method != .head && lineBlock.byteCount > 0
         var length = NumberText(lineBlock.byteCount)
         downstreams[downstream].session?.beginResponse(status: reason.status)

@@ -72,6 +72,7 @@ class Connection:
         self.buffer = b""
         self.request = None
         self.out = b""
+        self.closes = False
 
     def parse(self):
         """The next request whose head is whole, with whether it is complete; `None` when bytes are missing."""
@@ -123,7 +124,8 @@ class Connection:
 
 
 class Recorder:
-    """Answers 200 to what is complete: with N bytes to `/bytes/N`, never to `/hold...`, else with a short body.
+    """Answers 200 to what is complete: with N bytes to `/bytes/N`, never to `/hold...`, else with a short body. To a target
+    of `answers` it says those bytes, and closes where they come with `True`.
 
     One thread reads all connections, and answers only when none has anything more to read: what reached it before the
     request of a test's last question is recorded when that is answered."""
@@ -131,6 +133,7 @@ class Recorder:
     def __init__(self):
         self.requests = []
         self.failures = []
+        self.answers = {}
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self._listener.setblocking(False)
         self.address = "127.0.0.1:%d" % self._listener.getsockname()[1]
@@ -212,6 +215,11 @@ class Recorder:
     def _answer(self, connection, request):
         if request.target.startswith("/hold"):
             return
+        if request.target in self.answers:
+            said, connection.closes = self.answers[request.target]
+            connection.out += said
+            self._write(connection)
+            return
         body = b"whole\n"
         if request.target.startswith("/bytes/"):
             body = bytes(int(request.target.split("/")[2]))
@@ -230,6 +238,9 @@ class Recorder:
         except OSError:
             return
         connection.out = connection.out[sent:]
+        if connection.closes and not connection.out:
+            self._drop(connection)
+            return
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.out else 0)
         self._selector.modify(connection.socket, wanted, connection)
 

@@ -120,3 +120,13 @@ ROWS += [
 @table(ROWS)
 def test_row(http2, row):
     http2.judge(row)
+
+
+def test_a_request_that_is_not_as_long_as_it_said_is_logged_as_malformed(http2):
+    """§8.1.1: a stream error is a mistake of the client, and not a change of its mind."""
+    http2.judge(Row("8.1.1", "logged", (post(1, "/short", more=length("5")), data(1, b"abc", end=True)),
+                    stream_error(PROTOCOL_ERROR), Cut()))
+    line = http2.gateway.access_line(path="/short")
+    assert (line["status"], line["reason"], line["bytes_out"]) == (400, "bad_request", 0)
+    http2.judge(Row("8.1.1", "logged", (post(1, "/changed-mind"), data(1, b"abc"), settled, reset(1)), Lives(), Cut()))
+    assert http2.gateway.access_line(path="/changed-mind")["reason"] == "client_closed"

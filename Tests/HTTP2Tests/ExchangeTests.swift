@@ -319,6 +319,7 @@ private func pattern(_ count: Int, _ seed: Int) -> [UInt8] {
         pair.client.reset(number, HTTP2ErrorCode.cancel)
         pair.run { events.append($0) }
         #expect(events == [.reset(made, errorCode: HTTP2ErrorCode.cancel), .closed(made)])
+        #expect(pair.server.isResetByPeer(made))
         // Every call on a closed stream is harmless.
         #expect(!pair.server.append(made, [1]))
         pair.server.session.endBody(made)

@@ -204,6 +204,7 @@ import Testing
         #expect(resets.map(\.errorCode) == [HTTP2ErrorCode.protocolError])
         #expect(
             server.events() == [.reset(stream, errorCode: HTTP2ErrorCode.protocolError), .closed(stream)])
+        #expect(!server.isResetByPeer(stream))
     }
 
     @Test(

@@ -102,6 +102,7 @@ final class Server {
     var activeStreams: Int { session.activeStreams }
     var isFinished: Bool { session.isFinished }
     func token(_ stream: StreamID) -> UInt64 { session.token(stream) }
+    func isResetByPeer(_ stream: StreamID) -> Bool { session.isResetByPeer(stream) }
     func bodyCount(_ stream: StreamID) -> Int { session.bodyCount(stream) }
     func outboundCount(_ stream: StreamID) -> Int { session.outboundCount(stream) }
     func isFull(_ stream: StreamID) -> Bool { session.isFull(stream) }
