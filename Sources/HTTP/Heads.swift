@@ -51,6 +51,10 @@ public import Memory
     public var isPersistent = true
     /// Expect: 100-continue in a request of HTTP/1.1 or later (RFC 9110 §10.1.1).
     public var expectsContinue = false
+    /// A WebSocket is asked for, wholly and by the rules: by Upgrade (RFC 6455 §4.2.1) or by Extended CONNECT (RFC 8441 §4).
+    public var asksWebSocket = false
+    /// The value of Sec-WebSocket-Key; empty in HTTP/2, which has none (RFC 8441 §5).
+    public var webSocketKey = ByteRange.empty
     public var fields: FieldTable
 
     @inlinable public init(fieldCapacity: Int) { fields = FieldTable(capacity: fieldCapacity) }
@@ -68,6 +72,7 @@ public import Memory
         framing = .none
         isPersistent = true
         expectsContinue = false
+        asksWebSocket = false
         fields.removeAll()
     }
 }
@@ -143,7 +148,7 @@ public import Memory
     /// 431.
     case headTooLarge
     case tooManyFields
-    /// 501: CONNECT.
+    /// 501: CONNECT, but for the Extended CONNECT of a WebSocket (RFC 8441 §4).
     case connectRefused
     /// HTTP/2: pseudo-fields missing, repeated, misplaced or of the wrong form (RFC 9113 §8.3).
     case badPseudoField

@@ -143,6 +143,10 @@ struct RequestFacts {
         }
         // A request without a body waits for nothing.
         head.expectsContinue = expects && head.framing != .none && head.framing != .length(0)
+        if connection.isUpgrade, let key = WebSocketHandshake.requestKey(of: head, bytes: bytes) {
+            head.asksWebSocket = true
+            head.webSocketKey = key
+        }
         return nil
     }
 }
