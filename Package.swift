@@ -88,7 +88,7 @@ targets += room(
     "Proxy",
     [
         "Upstreams", "Reactor", "LinuxIO", "TLS", "HTTP1", "HTTP2", "HTTP", "JWT", "Routing", "RateLimit",
-        "Telemetry", "Memory",
+        "Telemetry", "Cryptography", "Memory",
     ])
 // Attic and front door
 targets += room(

@@ -193,9 +193,9 @@ extension ModelBuilder {
             of: node, "limits_of_http",
             built: [
                 "request_line", "head", "fields", "body", "head_timeout", "body_idle_timeout", "idle_timeout",
-                "streams", "resets",
+                "streams", "resets", "websocket_idle_timeout",
             ],
-            notBuilt: ["min_body_rate", "websocket_idle_timeout"])
+            notBuilt: ["min_body_rate"])
         let head = size(map["head"], "head", default: 32 * Quantity.kibibyte, ConfigurationBounds.headBytes)
         let line = size(
             map["request_line"], "request_line", default: 8 * Quantity.kibibyte, ConfigurationBounds.headBytes
@@ -220,6 +220,9 @@ extension ModelBuilder {
                 map["body_idle_timeout"], "body_idle_timeout", default: 30 * Quantity.second, waits),
             idleTimeoutNanoseconds: duration(
                 map["idle_timeout"], "idle_timeout", default: 60 * Quantity.second, waits),
+            webSocketIdleTimeoutNanoseconds: duration(
+                map["websocket_idle_timeout"], "websocket_idle_timeout", default: 300 * Quantity.second, waits
+            ),
             streamCount: integer(map["streams"], "streams", default: 100, 1...4096),
             resets: rate(
                 map["resets"], "resets", default: Rate(count: 100, windowNanoseconds: Quantity.second)))

@@ -131,6 +131,8 @@ public struct HTTPLimitSettings: Sendable, Hashable {
     public let bodyIdleTimeoutNanoseconds: Int
     /// Keep-alive: closed quietly, HTTP/2 with GOAWAY.
     public let idleTimeoutNanoseconds: Int
+    /// A WebSocket in which nothing has moved either way for so long is closed on both sides.
+    public let webSocketIdleTimeoutNanoseconds: Int
     /// Concurrent HTTP/2 streams a connection.
     public let streamCount: Int
     /// Streams a client may cancel, or make us cancel, before GOAWAY ENHANCE_YOUR_CALM.

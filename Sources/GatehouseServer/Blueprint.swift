@@ -154,7 +154,8 @@ struct Blueprint: Sendable {
             http: HTTPSettings(
                 limits: limits, headTimeout: UInt64(http.headTimeoutNanoseconds),
                 bodyIdleTimeout: UInt64(http.bodyIdleTimeoutNanoseconds),
-                idleTimeout: UInt64(http.idleTimeoutNanoseconds), streams: http.streamCount,
+                idleTimeout: UInt64(http.idleTimeoutNanoseconds),
+                webSocketIdleTimeout: UInt64(http.webSocketIdleTimeoutNanoseconds), streams: http.streamCount,
                 resetsPerWindow: http.resets.count, resetWindow: UInt64(http.resets.windowNanoseconds),
                 mergesSlashes: configuration.mergesSlashes),
             trustedProxies: configuration.clientAddress.trustedProxies.map {

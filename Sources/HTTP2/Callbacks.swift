@@ -307,7 +307,7 @@ private func onFrameSent(
     guard header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0,
         UInt32(header.type) == NGHTTP2_DATA.rawValue || UInt32(header.type) == NGHTTP2_HEADERS.rawValue,
         let stream = unsafe streamState(handle, header.stream_id),
-        unsafe !stream.pointee.has(.inboundEnded), unsafe !stream.pointee.has(.resetHere)
+        unsafe stream.pointee.marks.isDisjoint(with: [.inboundEnded, .resetHere, .isTunnel])
     else { return isFine }
     // The answer is whole before the request was (RFC 9113 §8.1). RST_STREAM(NO_ERROR) waits: in one flight with the
     // answer it makes clients (curl 7.88 for one) throw the answer away.

@@ -25,7 +25,7 @@ extension HTTP2Session {
     /// belongs to it; what `head` holds by then (method and path, for a log) is true as far as it goes.
     ///
     /// RFC 9113 §8.2 and §8.3, beyond what nghttp2 has checked: forms of :path and :scheme, :authority against Host, no
-    /// userinfo, no CONNECT, fields of a connection, Expect, sizes. Cookie crumbs are one line.
+    /// userinfo, no CONNECT but for a WebSocket, fields of a connection, Expect, sizes. Cookie crumbs are one line.
     public func readHead(_ stream: StreamID, into head: inout RequestHead) -> RequestHeadError? {
         let found = unsafe SessionState.stream(stream, in: state)
         let limits = unsafe state.pointee.headLimits

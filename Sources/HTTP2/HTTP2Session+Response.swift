@@ -140,6 +140,11 @@ extension HTTP2Session {
         unsafe resume(found)
     }
 
+    /// Says that what was answered is a tunnel (RFC 8441 §4): its bytes are still read when ours have ended.
+    public mutating func openTunnel(_ stream: StreamID) {
+        unsafe SessionState.stream(stream, in: state).pointee.marks.insert(.isTunnel)
+    }
+
     /// Bytes of the response that wait to be written.
     public func outboundCount(_ stream: StreamID) -> Int {
         unsafe SessionState.stream(stream, in: state).pointee.outbound.byteCount

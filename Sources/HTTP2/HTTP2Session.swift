@@ -255,7 +255,7 @@ private func makeServer(
 private func submitSettings(_ settings: HTTP2Settings, _ handle: OpaquePointer?) {
     // A field costs 32 bytes more here than in our own count (RFC 9113 §6.5.2).
     let listSize = settings.head.head &+ 32 &* settings.head.fields
-    let status = unsafe withUnsafeTemporaryAllocation(of: nghttp2_settings_entry.self, capacity: 5) {
+    let status = unsafe withUnsafeTemporaryAllocation(of: nghttp2_settings_entry.self, capacity: 6) {
         entries in
         unsafe entries[0] = entry(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, settings.maxConcurrentStreams)
         unsafe entries[1] = entry(NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, settings.streamWindow)
@@ -263,6 +263,8 @@ private func submitSettings(_ settings: HTTP2Settings, _ handle: OpaquePointer?)
         unsafe entries[3] = entry(NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, settings.decoderTable)
         // The priority tree of RFC 7540 is deprecated (RFC 9113 §5.3.2), and walking it costs every frame.
         unsafe entries[4] = entry(NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1)
+        // RFC 8441 §3. nghttp2 refuses `:protocol` from a client until this was submitted.
+        unsafe entries[5] = entry(NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1)
         return unsafe nghttp2_submit_settings(handle, 0, entries.baseAddress, entries.count)
     }
     precondition(status == 0, "the settings of HTTP/2 are out of range")

@@ -44,7 +44,11 @@ enum HeadReading {
         if let error = special.finishAuthority(bytes, &head) { return error }
         head.expectsContinue = special.expectsContinue
         let endsHere = marks.contains(.inboundEnded) && marks.isDisjoint(with: [.hasData, .hasTrailers])
-        if let length = special.contentLength {
+        if head.asksWebSocket {
+            // A CONNECT has no content (RFC 9110 §9.3.6): the DATA that follows is the tunnel's.
+            if special.contentLength != nil { return .badContentLength }
+            head.framing = .none
+        } else if let length = special.contentLength {
             head.framing = .length(length)
         } else {
             head.framing = endsHere ? .none : .stream
@@ -74,13 +78,15 @@ enum HeadReading {
 /// The fields of a head that decide something, gathered on the way through its lines.
 private struct SpecialFields {
     var scheme = ByteRange.empty
+    var protocolName = ByteRange.empty
     var host = ByteRange.empty
     var hasHost = false
     var cookies = 0
     var contentLength: Int?
     var expectsContinue = false
 
-    /// nghttp2 lets each of the four through once, and no others (RFC 9113 §8.3).
+    /// nghttp2 lets each of the five through once, and no others (RFC 9113 §8.3); `:protocol` with CONNECT and all of the
+    /// others only (RFC 8441 §4).
     mutating func notePseudo(_ name: RawSpan, _ value: ByteRange, _ head: inout RequestHead) {
         if name.equals(":path") {
             head.target = value
@@ -90,6 +96,8 @@ private struct SpecialFields {
             head.authority = value
         } else if name.equals(":scheme") {
             scheme = value
+        } else if name.equals(":protocol") {
+            protocolName = value
         }
     }
 
@@ -119,7 +127,11 @@ private struct SpecialFields {
     {
         if head.methodBytes.isEmpty { return .badPseudoField }
         head.method = method(bytes[head.methodBytes])
-        if head.method == .connect { return .connectRefused }
+        if head.method == .connect {
+            guard bytes[protocolName].equalsIgnoringCase("websocket") else { return .connectRefused }
+            head.asksWebSocket = true
+            head.webSocketKey = .empty
+        }
         let target = bytes[head.target]
         if target.byteCount &+ Int(head.methodBytes.count) > limits.requestLine { return .requestLineTooLong }
         // No control byte, no space, no fragment. What a path means is looked at when it is normalised.

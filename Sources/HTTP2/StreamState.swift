@@ -41,6 +41,8 @@ struct StreamMarks: OptionSet {
     static let badTrailers = StreamMarks(rawValue: 1 << 23)
     /// The answer was written whole before the request had ended.
     static let answeredEarly = StreamMarks(rawValue: 1 << 25)
+    /// The bytes of both directions are a tunnel's: the end of one says nothing about the other.
+    static let isTunnel = StreamMarks(rawValue: 1 << 26)
     /// RST_STREAM came from the peer.
     static let resetByPeer = StreamMarks(rawValue: 1 << 24)
     /// nghttp2 refused the head: `tellRequest` tells of that.

@@ -59,6 +59,8 @@ struct Downstream: ~Copyable {
     var closesAfterFlush = false
     /// After the flush, shut down writing and linger.
     var lingersAfterFlush = false
+    /// After the flush, shut down writing and read on: the service has ended its side of a tunnel.
+    var endsWriting = false
     var lingeredBytes = 0
     var hasSentGoAway = false
     /// Whether the second step, with the last stream's id, has been taken too.
@@ -110,7 +112,7 @@ struct Downstream: ~Copyable {
     var isFull: Bool { queuedBytes >= Worker.sinkBytes || plaintext.blockCount >= 16 }
 
     /// Nothing more will be written behind what is queued.
-    var isLeaving: Bool { closesAfterFlush || lingersAfterFlush }
+    var isLeaving: Bool { closesAfterFlush || lingersAfterFlush || endsWriting }
 
     /// Whether the socket has taken all that there was.
     var isFlushed: Bool { plaintext.isEmpty && outbound.isEmpty }

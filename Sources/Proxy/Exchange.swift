@@ -102,6 +102,15 @@ struct Exchange: ~Copyable {
     var pausedBytes = 0
     /// The request waits because the service's side holds enough.
     var isRequestPaused = false
+    /// The request asks for a WebSocket, with the key that stands in the note.
+    var asksWebSocket = false
+    var webSocketKey = ByteRange.empty
+    /// The tunnel was opened; it stays so when it has ended.
+    var isTunnel = false
+    /// The service has ended its side of the tunnel.
+    var hasServiceEnded = false
+    /// Its stream is closed, and is let go of with the exchange.
+    var holdsClosedStream = false
     /// Bytes of HTTP/2 body taken from the stream whose credit was not given back yet.
     var owedCredit = 0
 

@@ -11,6 +11,8 @@ public struct ExchangeMachine: Equatable, Sendable {
         case waiting
         /// The head of an answer has been handed to the client's side.
         case streaming
+        /// The service has changed to the protocol that was asked for: bytes move both ways until each side has ended.
+        case tunnelling
         /// Everything that there is to send to the client has been handed over, or the exchange was cut.
         case finished
     }
@@ -20,14 +22,16 @@ public struct ExchangeMachine: Equatable, Sendable {
         case connected
         /// No connection could be had.
         case connectFailed(Refusal)
-        /// The request has been read from the client whole.
+        /// The request has been read from the client whole; in a tunnel: all that the client will ever send.
         case requestEnded
         /// The connection to the service broke or ended. `isUntouched`: the kernel took no byte of the request from us.
         /// `isStale`: it had carried an exchange before and no byte of an answer has come.
         case upstreamLost(isUntouched: Bool, isStale: Bool)
         /// A final head has come from the service.
         case responseHead
-        /// The body that the head announced is complete.
+        /// A head that changes the protocol has come, asked for and proved: 101 (RFC 9110 §15.2.2).
+        case tunnelOpened
+        /// The body that the head announced is complete; in a tunnel: both sides have ended.
         case responseEnded
         /// What the service sends is not HTTP, or the body was cut.
         case responseBroken(Refusal)
@@ -49,6 +53,8 @@ public struct ExchangeMachine: Equatable, Sendable {
         case refuse(Refusal)
         /// Pass the head on.
         case forwardHead
+        /// Pass the head on, and from now on bytes both ways.
+        case openTunnel
         /// All is said: give the connection back if `isReusable`, and let the client have what follows.
         case finish(isReusable: Bool)
         /// A part of the answer is out already: break it so that nobody takes it for the whole.
@@ -85,6 +91,28 @@ public struct ExchangeMachine: Equatable, Sendable {
         case (_, .requestEnded):
             hasRequestEnded = true
             return .none
+        case (.waiting, .tunnelOpened):
+            // What the client sends from here on is no longer the request, which was whole.
+            hasRequestEnded = false
+            phase = .tunnelling
+            return .openTunnel
+        case (.tunnelling, .responseEnded):
+            phase = .finished
+            return .finish(isReusable: false)
+        case (.tunnelling, .upstreamLost):
+            phase = .finished
+            return .cut(.upstreamTruncated)
+        case (.tunnelling, .upstreamTimedOut(let reason)), (.tunnelling, .refused(let reason)):
+            phase = .finished
+            return .cut(reason)
+        case (.tunnelling, .clientLost):
+            phase = .finished
+            return .abandon
+        case (.tunnelling, .connected), (.tunnelling, .connectFailed), (.tunnelling, .responseHead),
+            (.tunnelling, .responseBroken), (.tunnelling, .tunnelOpened), (.streaming, .tunnelOpened):
+            // Only our own mistake leads here, and an answer of our own would be bytes of another protocol.
+            phase = .finished
+            return .cut(.internalError)
         case (.leasing, .connected):
             phase = .waiting
             return .send
@@ -127,7 +155,7 @@ public struct ExchangeMachine: Equatable, Sendable {
             phase = .finished
             return .abandon
         case (.leasing, .upstreamLost), (.leasing, .responseHead), (.leasing, .responseEnded),
-            (.leasing, .responseBroken),
+            (.leasing, .responseBroken), (.leasing, .tunnelOpened),
             (.waiting, .connected), (.waiting, .connectFailed), (.waiting, .responseEnded),
             (.streaming, .connected),
             (.streaming, .connectFailed), (.streaming, .responseHead):

@@ -16,6 +16,7 @@ public enum Refusal: UInt8, CaseIterable, Sendable {
     case upstreamOverloaded, upstreamConnectTimeout, upstreamTimeout
     case overloaded, draining
     case clientClosed
+    case webSocketIdle
     case internalError
 
     /// The status of the answer, one for each reason.
@@ -25,7 +26,8 @@ public enum Refusal: UInt8, CaseIterable, Sendable {
         case .badRequest, .badTarget, .badHost, .badFraming: 400
         case .tokenMissing, .tokenInvalid, .tokenExpired, .tokenUnknownKey: 401
         case .noRoute: 404
-        case .requestTimeout: 408
+        // For a tunnel it is never sent, only logged.
+        case .requestTimeout, .webSocketIdle: 408
         case .bodyTooLarge: 413
         case .uriTooLong: 414
         case .expectationFailed: 417
@@ -73,6 +75,7 @@ public enum Refusal: UInt8, CaseIterable, Sendable {
         case .overloaded: "overloaded"
         case .draining: "draining"
         case .clientClosed: "client_closed"
+        case .webSocketIdle: "websocket_idle"
         case .internalError: "internal"
         }
     }
@@ -108,6 +111,7 @@ public enum Refusal: UInt8, CaseIterable, Sendable {
         case .overloaded: "The gateway is at its limits"
         case .draining: "The gateway is shutting down"
         case .clientClosed: "The client went away before the answer"
+        case .webSocketIdle: "Nothing moved in the WebSocket for too long"
         case .internalError: "The gateway failed"
         }
     }

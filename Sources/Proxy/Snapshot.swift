@@ -185,19 +185,22 @@ public struct HTTPSettings: Sendable {
     public let headTimeout: UInt64
     public let bodyIdleTimeout: UInt64
     public let idleTimeout: UInt64
+    public let webSocketIdleTimeout: UInt64
     public let streams: Int
     public let resetsPerWindow: Int
     public let resetWindow: UInt64
     public let mergesSlashes: Bool
 
     public init(
-        limits: HeadLimits, headTimeout: UInt64, bodyIdleTimeout: UInt64, idleTimeout: UInt64, streams: Int,
-        resetsPerWindow: Int, resetWindow: UInt64, mergesSlashes: Bool
+        limits: HeadLimits, headTimeout: UInt64, bodyIdleTimeout: UInt64, idleTimeout: UInt64,
+        webSocketIdleTimeout: UInt64, streams: Int, resetsPerWindow: Int, resetWindow: UInt64,
+        mergesSlashes: Bool
     ) {
         self.limits = limits
         self.headTimeout = headTimeout
         self.bodyIdleTimeout = bodyIdleTimeout
         self.idleTimeout = idleTimeout
+        self.webSocketIdleTimeout = webSocketIdleTimeout
         self.streams = streams
         self.resetsPerWindow = resetsPerWindow
         self.resetWindow = resetWindow

@@ -19,7 +19,8 @@ extension Worker {
         guard !exchanges.isFull, let note = notes.take() else { return nil }
         let body = BodyReader(framing)
         let machine = ExchangeMachine(
-            isIdempotent: requestHead.method.isIdempotent, hasRequestEnded: body.isEnded)
+            isIdempotent: requestHead.method.isIdempotent && !requestHead.asksWebSocket,
+            hasRequestEnded: body.isEnded)
         let id = exchanges.insert(
             Exchange(
                 downstream: downstream, stream: stream, snapshot: current, note: note, machine: machine,

@@ -14,7 +14,7 @@ import Upstreams
 extension Worker {
     mutating func perform(_ action: ExchangeMachine.Action, _ id: SlabID, _ loop: inout EventLoop) {
         switch action {
-        case .none, .forwardHead: return
+        case .none, .forwardHead, .openTunnel: return
         case .send: sendRequest(id, &loop)
         case .retry:
             dropUpstream(id, &loop)
@@ -26,10 +26,14 @@ extension Worker {
         case .cut(let reason):
             exchanges[id].facts.reason = reason
             dropUpstream(id, &loop)
-            cut(id, &loop)
+            if exchanges[id].isTunnel { cutTunnel(id, &loop) } else { cut(id, &loop) }
         case .abandon:
             exchanges[id].facts.reason = .clientClosed
             if !exchanges[id].hasAnswered { exchanges[id].facts.status = Refusal.clientClosed.status }
+            // A tunnel that breaks on one side breaks on the other.
+            if exchanges[id].isTunnel {
+                pools.connections[exchanges[id].upstream].descriptor.resetOnClose()
+            }
             dropUpstream(id, &loop)
             conclude(id, &loop)
         }
@@ -270,11 +274,15 @@ extension Worker {
         let downstream = exchanges[id].downstream
         let stream = exchanges[id].stream
         let hasRequestEnded = exchanges[id].machine.hasRequestEnded
+        let holdsClosedStream = exchanges[id].holdsClosedStream
         _ = exchanges.remove(id)
         guard downstreams.contains(downstream) else { return }
         if let stream {
             downstreams[downstream].openStreams &-= 1
-            if downstreams[downstream].session?.contains(stream) == true {
+            if holdsClosedStream {
+                downstreams[downstream].session?.release(stream)
+                markDirty(downstream: downstream)
+            } else if downstreams[downstream].session?.contains(stream) == true {
                 downstreams[downstream].session?.setToken(stream, 0)
                 if !hasRequestEnded { downstreams[downstream].session?.discardBody(stream) }
             }
@@ -432,7 +440,11 @@ extension Worker {
         downstreams[id].isBlocked = true
         // The half second between the two steps of a drain stands.
         let isGoingAway = downstreams[id].hasSentGoAway && !downstreams[id].hasSentLastGoAway
-        if !isGoingAway, written > 0 || downstreams[id].deadline == .max {
+        if isTunnel(id) {
+            // Its own clock runs, as long as nothing moves.
+            let exchange = downstreams[id].exchange
+            if written > 0 { noteMove(exchange, exchanges[exchange].upstream, &loop) }
+        } else if !isGoingAway, written > 0 || downstreams[id].deadline == .max {
             setDeadline(id, loop.now &+ snapshots[current].http.bodyIdleTimeout, &loop)
         }
         guard !downstreams[id].watchesWriting else { return }
@@ -468,6 +480,7 @@ extension Worker {
             goOn(id, &loop)
             return
         }
+        if downstreams[id].endsWriting { downstreams[id].descriptor.shutdownWriting() }
         // A blocked write has set a deadline; now the client owes nothing but what is left of its request.
         if exchanges[exchange].requestBody.isEnded || exchanges[exchange].isRequestPaused {
             setDeadline(id, .max, &loop)

@@ -226,16 +226,22 @@ extension Worker {
     /// Tells every exchange of a connection that its client is gone.
     private mutating func abandonExchanges(of id: SlabID, _ loop: inout EventLoop) {
         let exchange = downstreams[id].exchange
-        if !exchange.isNone { perform(exchanges[exchange].machine.handle(.clientLost), exchange, &loop) }
+        if !exchange.isNone { abandon(exchange, &loop) }
         guard downstreams.contains(id), let slots = downstreams[id].session?.slotCount else { return }
         for slot in 0..<slots {
             guard downstreams.contains(id), let stream = downstreams[id].session?.stream(inSlot: slot) else {
                 continue
             }
             if let carried = self.exchange(of: stream, on: id) {
-                perform(exchanges[carried].machine.handle(.clientLost), carried, &loop)
+                abandon(carried, &loop)
             }
         }
+    }
+
+    /// A tunnel that the deadline of a drain cuts was not left by its client.
+    private mutating func abandon(_ id: SlabID, _ loop: inout EventLoop) {
+        let isCut = exchanges[id].isTunnel && loop.now >= drainDeadline
+        perform(exchanges[id].machine.handle(isCut ? .refused(.draining) : .clientLost), id, &loop)
     }
 
     /// Sets when the current wait of a connection is over. A deadline that moves later only writes the field.

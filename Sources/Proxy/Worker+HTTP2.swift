@@ -48,7 +48,16 @@ extension Worker {
                 beginStream(id, stream, &loop)
             case .malformed(let stream):
                 noteMalformed(id, stream, &loop)
-            case .data(let stream, _), .trailers(let stream):
+            case .trailers(let stream):
+                guard let exchange = exchange(of: stream, on: id) else { continue }
+                if exchanges[exchange].isTunnel {
+                    // Behind a CONNECT only DATA may come (RFC 9113 §8.5).
+                    downstreams[id].session?.resetStream(stream, errorCode: HTTP2ErrorCode.protocolError)
+                    perform(exchanges[exchange].machine.handle(.clientLost), exchange, &loop)
+                } else {
+                    pumpRequest(exchange, &loop)
+                }
+            case .data(let stream, _):
                 if let exchange = exchange(of: stream, on: id) { pumpRequest(exchange, &loop) }
             case .starved(let stream):
                 if let exchange = exchange(of: stream, on: id) {
@@ -77,6 +86,7 @@ extension Worker {
                 }
             case .closed(let stream):
                 if let exchange = exchange(of: stream, on: id) {
+                    if holdClosedStream(exchange, stream, &loop) { continue }
                     perform(exchanges[exchange].machine.handle(.clientLost), exchange, &loop)
                 }
                 guard downstreams.contains(id) else { return }
@@ -197,7 +207,7 @@ extension Worker {
     }
 
     /// The stream's credit goes back as bytes find room on the service's side: a service that stalls stalls its stream.
-    private mutating func returnCredit(_ id: SlabID) {
+    mutating func returnCredit(_ id: SlabID) {
         guard let stream = exchanges[id].stream, exchanges[id].owedCredit > 0 else { return }
         let downstream = exchanges[id].downstream
         let credit = exchanges[id].owedCredit
@@ -236,7 +246,7 @@ extension Worker {
         return true
     }
 
-    private mutating func addStreamFields(_ id: SlabID) {
+    mutating func addStreamFields(_ id: SlabID) {
         let downstream = exchanges[id].downstream
         if exchanges[id].echoesRequestID {
             // Never the same twice: in the peer's table it would only push out what repeats.

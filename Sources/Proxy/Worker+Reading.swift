@@ -45,6 +45,9 @@ extension Worker {
             if downstreams[id].closesAfterFlush || downstreams[id].lingersAfterFlush { return false }
             let exchange = downstreams[id].exchange
             if exchange.isNone { return !downstreams[id].isFull }
+            if exchanges[exchange].isTunnel {
+                return !downstreams[id].hasEnded && !exchanges[exchange].isRequestPaused
+            }
             if !exchanges[exchange].requestBody.isEnded { return !exchanges[exchange].isRequestPaused }
             // The request is whole. Read on only to learn whether the client is still there.
             return downstreams[id].isEnding && downstreams[id].inbound.byteCount < Worker.sinkBytes
@@ -125,6 +128,9 @@ extension Worker {
         case .handshake:
             settings.meters.countHandshake(isComplete: false)
             close(id, &loop)
+        case .http1 where isTunnel(id):
+            // An end passes through a tunnel, behind the bytes before it.
+            pumpTunnelUp(downstreams[id].exchange, &loop)
         case .http1 where !downstreams[id].isFlushed && downstreams[id].exchange.isNone:
             // The last answer is still on its way.
             downstreams[id].closesAfterFlush = true

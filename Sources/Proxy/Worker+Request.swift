@@ -20,6 +20,7 @@ extension Worker {
         let seesTrace = dropVouched(bytes, isTrusted: isTrusted, route: route)
         let beginsTrace =
             (seesTrace || snapshots[current].tracing == .generate) && takeTrace(id, bytes)
+        if requestHead.asksWebSocket, let refusal = prepareTunnel(id, bytes) { return refusal }
         // 4 KiB are for what we add; a block of the usual size does for nearly every head.
         let isLarge = bytes.byteCount > blocks.blockCapacity &- 4096
         guard var writer = isLarge ? HeadWriter(from: largeBlocks) : HeadWriter(from: blocks) else {
@@ -58,6 +59,7 @@ extension Worker {
             writer.text("Transfer-Encoding: chunked\r\n")
         case .none, .length, .close: break
         }
+        if requestHead.asksWebSocket { writeUpgrade(&writer, id) }
         writer.end()
         exchanges[id].owesContinue = requestHead.expectsContinue && !exchanges[id].requestBody.isEnded
         return writer.finish(into: &exchanges[id].request) ? nil : .headTooLarge
@@ -65,7 +67,9 @@ extension Worker {
 
     private func writeLine(_ writer: inout HeadWriter, path: RawSpan, stripped: Int, _ bytes: RawSpan) {
         let query = bytes[requestHead.query]
-        let method = bytes[requestHead.methodBytes]
+        // RFC 8441 §5: what was an Extended CONNECT is a GET with Upgrade in HTTP/1.1.
+        let get: StaticString = "GET"
+        let method = requestHead.asksWebSocket ? get.utf8Span : bytes[requestHead.methodBytes]
         if stripped == 0 || stripped > path.byteCount {
             writer.requestLine(method: method, path: path, query: query, hasQuery: requestHead.hasQuery)
             return
@@ -283,7 +287,12 @@ extension Worker {
 
     /// Moves the request's body on, as far as it has come and its sink has room.
     mutating func pumpRequest(_ id: SlabID, _ loop: inout EventLoop) {
-        guard exchanges.contains(id), !exchanges[id].requestBody.isEnded || hasStreamEnd(id) else { return }
+        guard exchanges.contains(id) else { return }
+        if exchanges[id].isTunnel {
+            pumpTunnelUp(id, &loop)
+            return
+        }
+        guard !exchanges[id].requestBody.isEnded || hasStreamEnd(id) else { return }
         if exchanges[id].stream != nil {
             pumpStreamRequest(id, &loop)
             return
@@ -455,6 +464,7 @@ extension Worker {
                 pools.connections[id].mayHaveMore = true
                 pools.connections[id].isEnding = true
                 driveUpstream(id, &loop)
+                _ = tunnelRefusesBytes(id, &loop)
                 return
             }
         }
@@ -464,7 +474,12 @@ extension Worker {
     /// The service's side has room again.
     private mutating func resumeRequest(of connection: SlabID, _ loop: inout EventLoop) {
         let exchange = pools.connections[connection].holder
-        guard exchanges.contains(exchange), exchanges[exchange].isRequestPaused else { return }
+        guard exchanges.contains(exchange) else { return }
+        if exchanges[exchange].machine.phase == .tunnelling {
+            tunnelFlushed(exchange, connection, &loop)
+            return
+        }
+        guard exchanges[exchange].isRequestPaused else { return }
         exchanges[exchange].isRequestPaused = false
         if exchanges[exchange].stream != nil {
             // What waits of a stream's body is in the session, and no event tells of it again.

@@ -69,7 +69,8 @@ extension Worker {
                 _ = pools.close(id, &loop)
                 return
             }
-            perform(exchanges[exchange].machine.handle(.upstreamTimedOut(.upstreamTimeout)), exchange, &loop)
+            let reason = exchanges[exchange].isTunnel ? Refusal.webSocketIdle : .upstreamTimeout
+            perform(exchanges[exchange].machine.handle(.upstreamTimedOut(reason)), exchange, &loop)
         }
     }
 
@@ -93,6 +94,7 @@ extension Worker {
                     readResponseHead(exchange, id, &loop)
                 }
             case .streaming: pumpResponse(exchange, id, &loop)
+            case .tunnelling: pumpTunnelDown(exchange, id, &loop)
             case .leasing, .finished: break
             }
             guard pools.connections.contains(id), pools.connections[id].phase == .leased,
@@ -152,6 +154,10 @@ extension Worker {
     private mutating func upstreamEnded(
         _ id: SlabID, _ exchange: SlabID, isClean: Bool, _ loop: inout EventLoop
     ) {
+        if exchanges[exchange].isTunnel {
+            tunnelEnded(exchange, isClean: isClean, &loop)
+            return
+        }
         if exchanges[exchange].machine.phase == .streaming, isClean,
             exchanges[exchange].responseBody.sourceEnded()
         {
@@ -203,10 +209,14 @@ extension Worker {
                 return
             case .complete(let count):
                 scanned = 0
-                // 101: nothing that we forward asks for another protocol. And what is wrong with a head is found before
-                // the client is told anything of it.
+                if responseHead.status == 101 {
+                    openTunnel(exchange, id, &inbound, headCount: count, &loop)
+                    return
+                }
+                // What is wrong with a head is found before the client is told anything of it.
                 let isBad =
-                    responseHead.status == 101 || responseHead.isInterim && isInterimTooMany(exchange)
+                    responseHead.isInterim && isInterimTooMany(exchange)
+                    || isMistakable(exchange, status: responseHead.status)
                     || !HopByHop.drop(in: &responseHead.fields, bytes: inbound.firstBytes)
                 if isBad {
                     perform(
@@ -280,10 +290,7 @@ extension Worker {
 
     /// Our own fields of an answer over HTTP/1: the id, and whether the connection stays.
     mutating func writeAnswerFields(_ writer: inout HeadWriter, _ id: SlabID) {
-        if exchanges[id].echoesRequestID {
-            writer.field("X-Request-ID: ", exchanges[id].note.bytes[exchanges[id].facts.requestID])
-        }
-        writeLimitFields(&writer, id)
+        writeOwnFields(&writer, id)
         let downstream = exchanges[id].downstream
         // A request whose body is still due cannot be followed by another on this connection.
         if !exchanges[id].machine.hasRequestEnded || isDraining {
@@ -296,8 +303,15 @@ extension Worker {
         }
     }
 
+    mutating func writeOwnFields(_ writer: inout HeadWriter, _ id: SlabID) {
+        if exchanges[id].echoesRequestID {
+            writer.field("X-Request-ID: ", exchanges[id].note.bytes[exchanges[id].facts.requestID])
+        }
+        writeLimitFields(&writer, id)
+    }
+
     /// The id of an answer is ours to say.
-    private mutating func dropVouchedResponse(_ id: SlabID, _ bytes: RawSpan) {
+    mutating func dropVouchedResponse(_ id: SlabID, _ bytes: RawSpan) {
         guard exchanges[id].echoesRequestID else { return }
         let name = exchanges[id].snapshot
         for index in 0..<responseHead.fields.count
@@ -391,7 +405,7 @@ extension Worker {
     }
 
     /// How many body bytes the client's side may still take.
-    private func responseRoom(_ id: SlabID) -> Int {
+    func responseRoom(_ id: SlabID) -> Int {
         let downstream = exchanges[id].downstream
         guard let stream = exchanges[id].stream else {
             return Worker.sinkBytes &- downstreams[downstream].queuedBytes

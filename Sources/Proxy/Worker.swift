@@ -1,3 +1,4 @@
+import Cryptography
 import HTTP
 import HTTP2
 public import LinuxIO
@@ -121,6 +122,9 @@ public struct Worker: ~Copyable {
     /// Made from the seed; the ids' random part comes from it.
     let identityHash: SipHash
     var identityCount: UInt64 = 0
+    var webSocketHash = SHA1()
+    /// For the keys of WebSockets.
+    var random = Random()
     /// Where the second of two values begins in the path's scratch block.
     var limitSplit = 0
     var handshakesInFlight = 0

@@ -39,6 +39,7 @@ private func load(_ name: String) throws -> Configuration {
         #expect(it.http.headTimeoutNanoseconds == 10_000_000_000)
         #expect(it.http.bodyIdleTimeoutNanoseconds == 30_000_000_000)
         #expect(it.http.idleTimeoutNanoseconds == 60_000_000_000)
+        #expect(it.http.webSocketIdleTimeoutNanoseconds == 300_000_000_000)
         #expect(it.http.streamCount == 100)
         #expect(it.http.resets == Rate(count: 100, windowNanoseconds: 1_000_000_000))
         #expect(it.limiterKeys == 1_000_000)

@@ -40,10 +40,6 @@ import Testing
                 "9:18: 'min_body_rate' is not built yet in this version"
             ),
             (
-                "limits_of_http: {websocket_idle_timeout: 5m}",
-                "9:18: 'websocket_idle_timeout' is not built yet in this version"
-            ),
-            (
                 "auth: {main: {jwt: {issuer: i, audience: [a], keys: {url: \"http://x\"}}}}",
                 "3:54: 'url' is not built yet in this version"
             ),

@@ -92,6 +92,10 @@ import Testing
                 "limits_of_http: {idle_timeout: 25h}",
                 "9:32: idle_timeout must be from 10ms to 24h, found '25h'"
             ),
+            (
+                "limits_of_http: {websocket_idle_timeout: 25h}",
+                "9:42: websocket_idle_timeout must be from 10ms to 24h, found '25h'"
+            ),
             ("limits_of_http: {streams: 0}", "9:27: streams must be from 1 to 4096, found '0'"),
             (
                 "limits_of_http: {resets: 100}",

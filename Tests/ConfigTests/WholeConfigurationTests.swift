@@ -42,6 +42,7 @@ private let whole = """
       idle_timeout: 3s
       streams: 7
       resets: 20/min
+      websocket_idle_timeout: 4s
     auth:
       staff:
         jwt:
@@ -141,6 +142,7 @@ private let second = 1_000_000_000
         #expect(it.http.bodyBytes == .max)
         #expect(it.http.headTimeoutNanoseconds == second)
         #expect(it.http.bodyIdleTimeoutNanoseconds == 2 * second)
+        #expect(it.http.webSocketIdleTimeoutNanoseconds == 4 * second)
         #expect(it.http.idleTimeoutNanoseconds == 3 * second)
         #expect(it.http.streamCount == 7)
         #expect(it.http.resets == Rate(count: 20, windowNanoseconds: 60 * second))

@@ -104,6 +104,18 @@ import Testing
             (Wire.request(path: "/a?b#c"), .badTarget),
             ([(":method", "GET"), (":scheme", "ftp"), (":authority", "a"), (":path", "/")], .badPseudoField),
             ([(":method", "CONNECT"), (":authority", "a.example:443")], .connectRefused),
+            (
+                [
+                    (":method", "CONNECT"), (":protocol", "connect-udp"), (":scheme", "https"),
+                    (":authority", "a.example"), (":path", "/"),
+                ], .connectRefused
+            ),
+            (
+                [
+                    (":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "https"),
+                    (":authority", "a.example"), (":path", "/"), ("content-length", "0"),
+                ], .badContentLength
+            ),
             (Wire.request("GET", [("expect", "magic")]), .unknownExpectation),
             (Wire.request("GET", [("http2-settings", "AAA")]), .connectionField),
             (Wire.request("GET", [("a b", "1")]), .badFieldName),

@@ -49,7 +49,7 @@ enum House {
             [
                 "Upstreams", "Reactor", "LinuxIO", "TLS", "HTTP1", "HTTP2", "HTTP", "JWT", "Routing",
                 "RateLimit",
-                "Telemetry", "Memory",
+                "Telemetry", "Cryptography", "Memory",
             ]),
         // Attic and front door
         room(

@@ -6,6 +6,7 @@ import Testing
 private struct LegalWorker {
     var machine: ExchangeMachine
     let isIdempotent: Bool
+    let hadRequestEnded: Bool
     /// How often the request was sent.
     var sends = 0
     /// Whether the connection at hand carried an exchange before. A second try never gets such a one.
@@ -21,6 +22,7 @@ private struct LegalWorker {
 
     init(isIdempotent: Bool, hasRequestEnded: Bool) {
         self.isIdempotent = isIdempotent
+        hadRequestEnded = hasRequestEnded
         machine = ExchangeMachine(isIdempotent: isIdempotent, hasRequestEnded: hasRequestEnded)
     }
 
@@ -64,6 +66,15 @@ private struct LegalWorker {
                 .event(.upstreamLost(isUntouched: !isTouched, isStale: false)), .event(.responseHead),
                 .event(.responseBroken(.upstreamInvalid)), .event(.upstreamTimedOut(.upstreamTimeout)),
             ]
+            // Only a request that is whole can ask for a tunnel, and a handshake is never sent again on purpose.
+            if hadRequestEnded, !isIdempotent { steps.append(.event(.tunnelOpened)) }
+        case .tunnelling:
+            steps += [
+                .event(.upstreamLost(isUntouched: false, isStale: false)),
+                .event(.upstreamTimedOut(.webSocketIdle)),
+            ]
+            // Both sides have ended: the client's own end came first.
+            if machine.hasRequestEnded { steps.append(.event(.responseEnded)) }
         case .streaming:
             steps += [
                 .event(.responseEnded), .event(.upstreamLost(isUntouched: !isTouched, isStale: false)),
@@ -74,7 +85,7 @@ private struct LegalWorker {
             steps += [
                 .event(.connected), .event(.connectFailed(.upstreamConnect)),
                 .event(.upstreamLost(isUntouched: true, isStale: true)), .event(.responseHead),
-                .event(.responseEnded), .event(.responseBroken(.upstreamInvalid)),
+                .event(.responseEnded), .event(.responseBroken(.upstreamInvalid)), .event(.tunnelOpened),
             ]
         }
         return steps
@@ -116,6 +127,11 @@ private struct LegalWorker {
             if isTouched, !before.isKept { faults.append("sent again without what was sent") }
             if heads > 0 { faults.append("sent again after an answer began") }
             if machine.phase != .leasing { faults.append("retry leads to \(machine.phase)") }
+        case .openTunnel:
+            heads += 1
+            if heads > 1 { faults.append("a tunnel behind a head") }
+            if machine.phase != .tunnelling { faults.append("a tunnel in \(machine.phase)") }
+            if machine.hasRequestEnded { faults.append("a tunnel whose client can send nothing") }
         case .forwardHead:
             heads += 1
             if heads > 1 { faults.append("two heads") }
@@ -125,6 +141,9 @@ private struct LegalWorker {
             if reason == .internalError { faults.append("internalError at \(event) in \(before.phase)") }
         case .cut, .finish:
             ends += 1
+            if before.phase == .tunnelling, action == .finish(isReusable: true) {
+                faults.append("a connection that was a tunnel is used again")
+            }
             if heads != 1 { faults.append("\(action) without a head") }
         case .abandon: ends += 1
         }
@@ -178,7 +197,9 @@ private struct LegalWorker {
                 if seen.insert(next.key).inserted { todo.append(next) }
             }
         }
-        #expect(phases == [.leasing, .waiting, .streaming, .finished])
+        var expected: Set<ExchangeMachine.Phase> = [.leasing, .waiting, .streaming, .finished]
+        if hasRequestEnded, !isIdempotent { expected.insert(.tunnelling) }
+        #expect(phases == expected)
     }
 
     @Test(
@@ -190,7 +211,7 @@ private struct LegalWorker {
             .upstreamLost(isUntouched: true, isStale: true), .upstreamLost(isUntouched: true, isStale: false),
             .upstreamLost(isUntouched: false, isStale: true),
             .upstreamLost(isUntouched: false, isStale: false),
-            .responseHead, .responseEnded, .responseBroken(.upstreamInvalid),
+            .responseHead, .responseEnded, .responseBroken(.upstreamInvalid), .tunnelOpened,
             .upstreamTimedOut(.upstreamTimeout), .refused(.rateLimited), .clientLost,
         ]
         var dice: UInt64 = 0x9e37_79b9_7f4a_7c15
@@ -207,7 +228,7 @@ private struct LegalWorker {
                 switch action {
                 case .refuse, .cut, .finish, .abandon: ends += 1
                 case .retry: tries += 1
-                case .none, .send, .forwardHead: break
+                case .none, .send, .forwardHead, .openTunnel: break
                 }
                 if before == .finished { #expect(action == .none) }
             }
@@ -286,5 +307,50 @@ private struct LegalWorker {
             _ = machine.handle(.responseHead)
             #expect(machine.handle(event) == .cut(reason))
         }
+    }
+
+    /// A machine whose tunnel stands.
+    private func tunnel() -> ExchangeMachine {
+        var machine = ExchangeMachine(isIdempotent: false, hasRequestEnded: true)
+        _ = machine.handle(.connected)
+        let opened = machine.handle(.tunnelOpened)
+        #expect(opened == .openTunnel && machine.phase == .tunnelling && !machine.hasRequestEnded)
+        return machine
+    }
+
+    @Test("RFC 9110 §7.8: a tunnel ends when both sides have, and its connection is never used again")
+    func tunnelEnds() {
+        var machine = tunnel()
+        #expect(machine.handle(.requestEnded) == .none && machine.phase == .tunnelling)
+        #expect(machine.handle(.responseEnded) == .finish(isReusable: false))
+    }
+
+    @Test(
+        "every other event in a tunnel cuts it or leaves it: no answer of our own is written into its bytes")
+    func tunnelEvents() {
+        for (event, action) in [
+            (
+                ExchangeMachine.Event.upstreamLost(isUntouched: false, isStale: false),
+                .cut(.upstreamTruncated)
+            ),
+            (.upstreamLost(isUntouched: true, isStale: true), .cut(.upstreamTruncated)),
+            (.upstreamTimedOut(.webSocketIdle), .cut(.webSocketIdle)), (.refused(.draining), .cut(.draining)),
+            (.clientLost, .abandon), (.connected, .cut(.internalError)),
+            (.connectFailed(.upstreamConnect), .cut(.internalError)), (.responseHead, .cut(.internalError)),
+            (.responseBroken(.upstreamInvalid), .cut(.internalError)), (.tunnelOpened, .cut(.internalError)),
+        ] as [(ExchangeMachine.Event, ExchangeMachine.Action)] {
+            var machine = tunnel()
+            #expect(machine.handle(event) == action)
+            #expect(machine.phase == .finished && machine.handle(.clientLost) == .none)
+        }
+    }
+
+    @Test("a tunnel opens only where an answer is waited for") func tunnelOpens() {
+        var leasing = ExchangeMachine(isIdempotent: false, hasRequestEnded: true)
+        #expect(leasing.handle(.tunnelOpened) == .refuse(.internalError))
+        var streaming = ExchangeMachine(isIdempotent: false, hasRequestEnded: true)
+        _ = streaming.handle(.connected)
+        _ = streaming.handle(.responseHead)
+        #expect(streaming.handle(.tunnelOpened) == .cut(.internalError))
     }
 }

@@ -45,7 +45,7 @@ import Testing
             (.upstreamConnectTimeout, "upstream_connect_timeout", 504),
             (.upstreamTimeout, "upstream_timeout", 504),
             (.overloaded, "overloaded", 503), (.draining, "draining", 503),
-            (.clientClosed, "client_closed", 499),
+            (.clientClosed, "client_closed", 499), (.webSocketIdle, "websocket_idle", 408),
             (.internalError, "internal", 500),
         ])
     func promised(refusal: Refusal, name: String, status: Int) {

@@ -18,6 +18,7 @@ REASONS = {
     "rate_limited": 429,
     "head_too_large": 431,
     "client_closed": 499,
+    "websocket_idle": 408,
     "internal": 500,
     "not_implemented": 501,
     "upstream_connect": 502,
