@@ -157,13 +157,14 @@ enum EndpointAddressError: Error, Equatable {
 }
 
 extension EndpointAddress {
-    /// `http://host` or `http://host:port`. Nothing may follow: what a request asks for is the client's business.
+    /// `http://host` or `http://host:port`, or `https`, `h2c` or `h2` in place of `http`. Nothing may follow: what a request asks for is the client's business.
     init(url: String) throws(EndpointAddressError) {
         if url.hasPrefix("unix:") { throw .notBuilt("unix") }
         guard let separator = url.firstRange(of: "://") else { throw .malformed("it has no scheme") }
-        let scheme = String(url[..<separator.lowerBound])
-        if ["https", "h2c", "h2"].contains(scheme) { throw .notBuilt(scheme) }
-        guard scheme == "http" else { throw .malformed("the scheme is not http") }
+        guard let scheme = EndpointScheme(rawValue: String(url[..<separator.lowerBound])) else {
+            throw .malformed("the scheme is not http, https, h2c or h2")
+        }
+        if scheme.isHTTP2 { throw .notBuilt(scheme.rawValue) }
         let rest = url[separator.upperBound...]
         if rest.contains("@") { throw .malformed("a user name is not allowed") }
         if rest.contains(where: { $0 == "/" || $0 == "?" || $0 == "#" }) {
@@ -172,27 +173,30 @@ extension EndpointAddress {
         guard let (hostText, portText) = AddressParser.hostAndPort(String(rest)) else {
             throw .malformed("host and port cannot be told apart")
         }
-        var port: UInt16 = 80
+        var port = scheme.defaultPort
         if let portText {
             guard let given = AddressParser.port(portText), given > 0 else {
                 throw .malformed("the port must be from 1 to 65535")
             }
             port = given
         }
-        let host: Host
-        if hostText.hasPrefix("[") {
-            guard let address = AddressParser.host(hostText.dropFirst().dropLast()), !address.isIPv4 else {
+        let host = try Self.host(hostText)
+        let authority = hostText.lowercased() + (port == scheme.defaultPort ? "" : ":\(port)")
+        self.init(scheme: scheme, host: host, port: port, authority: authority)
+    }
+
+    /// An IPv4 address, an IPv6 address in brackets, or a DNS name.
+    static func host(_ text: Substring) throws(EndpointAddressError) -> Host {
+        if text.hasPrefix("[") {
+            guard let address = AddressParser.host(text.dropFirst().dropLast()), !address.isIPv4 else {
                 throw .malformed("the host is not an IPv6 address")
             }
-            host = .address(address)
-        } else if let address = AddressParser.host(hostText) {
-            host = .address(address)
-        } else if let name = AddressParser.name(hostText) {
-            host = .name(name)
-        } else {
+            return .address(address)
+        }
+        if let address = AddressParser.host(text) { return .address(address) }
+        guard let name = AddressParser.name(text) else {
             throw .malformed("the host is neither an address nor a name")
         }
-        let authority = hostText.lowercased() + (port == 80 ? "" : ":\(port)")
-        self.init(host: host, port: port, authority: authority)
+        return .name(name)
     }
 }

@@ -60,6 +60,19 @@ public struct AddressPrefix: Sendable, Hashable {
     }
 }
 
+/// How a service is spoken to.
+public enum EndpointScheme: String, Sendable, Hashable {
+    case http, https
+    /// HTTP/2 in clear, with prior knowledge (RFC 9113 §3.3).
+    case h2c
+    /// HTTP/2 over TLS.
+    case h2
+
+    public var hasTLS: Bool { self == .https || self == .h2 }
+    public var isHTTP2: Bool { self == .h2c || self == .h2 }
+    var defaultPort: UInt16 { hasTLS ? 443 : 80 }
+}
+
 /// One address of a service.
 public struct EndpointAddress: Sendable, Hashable {
     public enum Host: Sendable, Hashable {
@@ -67,6 +80,7 @@ public struct EndpointAddress: Sendable, Hashable {
         /// A DNS name, in lower case.
         case name(String)
     }
+    public let scheme: EndpointScheme
     public let host: Host
     public let port: UInt16
     /// What a request's `Host` says when the client's own is not preserved: host and port as in the URL, without a default port.

@@ -89,9 +89,9 @@ extension ModelBuilder {
             surroundings.timeouts.indices.contains($0) ? surroundings.timeouts[$0] : nil
         }
         let timeouts = timeouts(map["timeouts"], over: inherited ?? Self.defaultTimeouts)
+        let bodyNode = keys(of: map["body"], "body", built: ["max"])["max"]
         let bodyMax = size(
-            keys(of: map["body"], "body", built: ["max"])["max"], "max", default: surroundings.bodyBytes,
-            ConfigurationBounds.bodyBytes, allowsNone: true)
+            bodyNode, "max", default: surroundings.bodyBytes, ConfigurationBounds.bodyBytes, allowsNone: true)
         let path = keys(of: map["path"], "path", built: ["strip_prefix"])
         let stripsPrefix = boolean(path["strip_prefix"], "strip_prefix", default: false)
         let preservesHost = boolean(map["preserve_host"], "preserve_host", default: false)
@@ -100,7 +100,7 @@ extension ModelBuilder {
         return RouteSettings(
             name: name, prefix: prefix, hosts: hosts, listeners: listeners, service: service ?? 0,
             authentication: authentication ?? .none, limits: limits, bodyMaxBytes: bodyMax,
-            timeouts: timeouts,
+            limitsBodyItself: bodyNode != nil, timeouts: timeouts,
             stripsPrefix: stripsPrefix, preservesHost: preservesHost, isLogged: isLogged)
     }
 

@@ -48,12 +48,17 @@ extension ModelBuilder {
         _ name: Located<String>, _ node: Node, _ profiles: ResilienceProfiles
     ) -> ServiceSettings {
         let map = keys(
-            of: node, "a service", built: ["to", "balance", "keepalive", "resilience"],
-            notBuilt: ["health", "tls"])
+            of: node, "a service", built: ["to", "balance", "keepalive", "resilience", "tls"],
+            notBuilt: ["health"])
         let keepalive = keys(of: map["keepalive"], "keepalive", built: ["idle", "connections"])
+        let endpoints = endpoints(required("to", of: map))
+        checkOneProtocol(endpoints)
+        if let node = map["tls"], !endpoints.isEmpty, !endpoints.contains(where: { $0.value.scheme.hasTLS }) {
+            report(at: node.place, "tls needs an address with TLS, https or h2, in this service's 'to'")
+        }
         return ServiceSettings(
             name: name,
-            endpoints: endpoints(required("to", of: map)),
+            endpoints: endpoints, tls: serviceTLS(map["tls"]),
             balance: word(
                 map["balance"], "balance", default: .leastRequest,
                 ["round-robin": .roundRobin, "least-request": .leastRequest, "random": .random],
@@ -64,6 +69,48 @@ extension ModelBuilder {
             keepaliveConnections: integer(
                 keepalive["connections"], "connections", default: 1024, 0...65536),
             timeouts: profile(map["resilience"], profiles))
+    }
+
+    /// The form of a request is one for the whole service, and so is what it may be asked for again.
+    private mutating func checkOneProtocol(_ endpoints: [Located<EndpointAddress>]) {
+        guard let first = endpoints.first?.value.scheme else { return }
+        for endpoint in endpoints where endpoint.value.scheme.isHTTP2 != first.isHTTP2 {
+            report(
+                at: endpoint.place,
+                "a service's addresses are all of HTTP/1 (http, https) or all of HTTP/2 (h2c, h2), found \(endpoint.value.scheme.rawValue) beside \(first.rawValue)"
+            )
+            return
+        }
+    }
+
+    private mutating func serviceTLS(_ node: Node?) -> ServiceTLSSettings? {
+        guard node != nil else { return nil }
+        let map = keys(of: node, "tls", built: ["ca", "cert", "key", "server_name"])
+        let certificate = path(map["cert"], "cert")
+        let key = path(map["key"], "key")
+        if let given = map["cert"], map["key"] == nil {
+            report(at: given.place, "'cert' needs 'key' beside it")
+        }
+        if let given = map["key"], map["cert"] == nil {
+            report(at: given.place, "'key' needs 'cert' beside it")
+        }
+        var pair: CertificateSettings?
+        if let certificate, let key {
+            pair = CertificateSettings(certificateFile: certificate, keyFile: key)
+        }
+        var serverName: EndpointAddress.Host?
+        if let text = text(map["server_name"], "server_name") {
+            do throws(EndpointAddressError) {
+                serverName = try EndpointAddress.host(text.value[...])
+            } catch {
+                report(
+                    at: text.place,
+                    "server_name must be a name such as core.internal, or an address, found \(text.value.shown)"
+                )
+            }
+        }
+        return ServiceTLSSettings(
+            authorityFile: path(map["ca"], "ca"), certificate: pair, serverName: serverName)
     }
 
     private mutating func profile(_ node: Node?, _ profiles: ResilienceProfiles) -> TimeoutSettings {

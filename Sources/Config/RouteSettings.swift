@@ -3,14 +3,28 @@ public struct ServiceSettings: Sendable, Hashable {
     public enum Balance: Sendable, Hashable { case roundRobin, leastRequest, random }
 
     public let name: Located<String>
-    /// At least one; no two the same.
+    /// At least one; no two the same; all of HTTP/1 or all of HTTP/2.
     public let endpoints: [Located<EndpointAddress>]
+    /// `nil` also where an endpoint has TLS: the system's authorities, its own name, no certificate.
+    public let tls: ServiceTLSSettings?
     public let balance: Balance
     public let keepaliveIdleNanoseconds: Int
     /// Idle connections kept a worker.
     public let keepaliveConnections: Int
     /// Those of its `resilience` profile, or the defaults.
     public let timeouts: TimeoutSettings
+
+    public var isHTTP2: Bool { endpoints.first?.value.scheme.isHTTP2 ?? false }
+}
+
+/// How the connections to a service are secured.
+public struct ServiceTLSSettings: Sendable, Hashable {
+    /// A PEM file with the authorities to trust; `nil` for the system's.
+    public let authorityFile: Located<String>?
+    /// What the gateway shows to a service that asks for it.
+    public let certificate: CertificateSettings?
+    /// For whom the service's certificate must be; `nil` for the host of each address.
+    public let serverName: EndpointAddress.Host?
 }
 
 /// How long a service may take.
@@ -51,6 +65,8 @@ public struct RouteSettings: Sendable, Hashable {
     public let limits: [Int]
     /// `Int.max` = no limit.
     public let bodyMaxBytes: Int
+    /// Whether the route itself says so; only then is a gRPC stream held to it.
+    public let limitsBodyItself: Bool
     /// The route's own, else the service's.
     public let timeouts: TimeoutSettings
     public let stripsPrefix: Bool

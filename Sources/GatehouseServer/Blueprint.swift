@@ -48,6 +48,15 @@ struct Blueprint: Sendable {
         let index: Int
         let address: SocketAddress
         let authority: [UInt8]
+        let scheme: EndpointScheme
+        /// For whom its certificate must be.
+        let host: EndpointAddress.Host
+    }
+
+    /// The files of a service's `tls`.
+    struct ServiceFiles: Sendable {
+        var authorities: [UInt8]?
+        var certificate: TLSCertificate?
     }
 
     /// Most bytes of one file that a configuration names.
@@ -55,10 +64,11 @@ struct Blueprint: Sendable {
 
     let configuration: Configuration
     let generation: Int
-    private let household: Household
+    let household: Household
     private let certificates: [[TLSCertificate]]
     private let keySets: [[UInt8]]
-    private let endpoints: [[Endpoint]]
+    let endpoints: [[Endpoint]]
+    let serviceFiles: [ServiceFiles]
 
     /// Reads and resolves; all that is wrong is told at once, each at its place.
     init(_ configuration: Configuration, generation: Int, household: Household) throws(Diagnostics) {
@@ -79,6 +89,14 @@ struct Blueprint: Sendable {
             }
         }
         keySets = configuration.issuers.map { read($0.keyFile, "key set") }
+        serviceFiles = configuration.services.map { service in
+            ServiceFiles(
+                authorities: service.tls?.authorityFile.map { read($0, "CA file") },
+                certificate: service.tls?.certificate.map {
+                    TLSCertificate(
+                        chain: read($0.certificateFile, "certificate"), key: read($0.keyFile, "private key"))
+                })
+        }
         endpoints = configuration.services.map { service in
             var found: [Endpoint] = []
             for endpoint in service.endpoints {
@@ -125,8 +143,11 @@ struct Blueprint: Sendable {
             }
         }
         return addresses.map { address in
-            let label = household.endpoints.label(for: address.text)
-            return Endpoint(index: label, address: address, authority: Array(endpoint.authority.utf8))
+            // The same address spoken to in another way is another endpoint.
+            let scheme = endpoint.scheme == .http ? "" : endpoint.scheme.rawValue + "://"
+            return Endpoint(
+                index: household.endpoints.label(for: scheme + address.text), address: address,
+                authority: Array(endpoint.authority.utf8), scheme: endpoint.scheme, host: endpoint.host)
         }
     }
 
@@ -135,6 +156,7 @@ struct Blueprint: Sendable {
         var errors: [Diagnostic] = []
         let listeners = makeListeners(&errors)
         let issuers = makeIssuers(&errors)
+        var clients = makeClients(&errors)
         guard errors.isEmpty else { throw Diagnostics(file: configuration.file, errors: errors) }
         let table: RouteTable
         do {
@@ -149,7 +171,7 @@ struct Blueprint: Sendable {
         return Snapshot(
             generation: generation, table: table,
             routes: FixedArray(count: configuration.routes.count) { makeRoute(configuration.routes[$0]) },
-            services: FixedArray(count: configuration.services.count) { makeService($0) },
+            services: FixedArray(count: configuration.services.count) { makeService($0, &clients) },
             issuers: issuers, listeners: listeners,
             http: HTTPSettings(
                 limits: limits, headTimeout: UInt64(http.headTimeoutNanoseconds),
@@ -237,7 +259,9 @@ struct Blueprint: Sendable {
             limits: FixedArray(count: route.limits.count) {
                 makeLimit(configuration.limits[route.limits[$0]])
             },
-            bodyLimit: route.bodyMaxBytes, connectTimeout: UInt64(route.timeouts.connectNanoseconds),
+            bodyLimit: route.bodyMaxBytes,
+            streamLimit: route.limitsBodyItself ? route.bodyMaxBytes : .max,
+            connectTimeout: UInt64(route.timeouts.connectNanoseconds),
             requestTimeout: UInt64(route.timeouts.requestNanoseconds),
             idleTimeout: UInt64(route.timeouts.idleNanoseconds),
             strippedBytes: route.stripsPrefix ? prefix.count : 0, preservesHost: route.preservesHost,
@@ -258,7 +282,7 @@ struct Blueprint: Sendable {
         return LimitPlan(limit: limit, subject: subject, name: name, isAlwaysTold: settings.fields == .always)
     }
 
-    private func makeService(_ index: Int) -> ServicePlan {
+    private func makeService(_ index: Int, _ clients: inout [Int: TLSClientBox]) -> ServicePlan {
         let service = configuration.services[index]
         let balance: Upstreams.Balance
         switch service.balance {
@@ -271,13 +295,15 @@ struct Blueprint: Sendable {
             endpoints: FixedArray(count: endpoints[index].count) {
                 let endpoint = endpoints[index][$0]
                 return EndpointPlan(
-                    index: endpoint.index, address: endpoint.address, authority: endpoint.authority)
+                    index: endpoint.index, address: endpoint.address, authority: endpoint.authority,
+                    security: security(of: endpoint, service: index))
             },
             balance: balance, connectTimeout: UInt64(service.timeouts.connectNanoseconds),
             requestTimeout: UInt64(service.timeouts.requestNanoseconds),
             idleTimeout: UInt64(service.timeouts.idleNanoseconds),
             keepaliveIdle: UInt64(service.keepaliveIdleNanoseconds),
-            keepaliveConnections: service.keepaliveConnections)
+            keepaliveConnections: service.keepaliveConnections, isHTTP2: service.isHTTP2,
+            tls: clients[index]?.take())
     }
 
     // MARK: What OpenSSL has to judge
@@ -322,7 +348,7 @@ struct Blueprint: Sendable {
         let isKey: Bool
         switch error {
         case .badKey, .keyDoesNotFit: isKey = true
-        case .noCertificates, .badCertificate, .refused: isKey = false
+        case .noCertificates, .badCertificate, .badAuthorities, .refused: isKey = false
         }
         let file = isKey ? pairs[pair].keyFile : pairs[pair].certificateFile
         return Diagnostic(at: file.place, "'\(file.value)': \(error.reason)")
@@ -382,6 +408,12 @@ private final class TLSServerBox {
     private var server: TLSServer?
     init(_ server: consuming TLSServer) { self.server = consume server }
     func take() -> TLSServer? { server.take() }
+}
+
+final class TLSClientBox {
+    private var client: TLSClient?
+    init(_ client: consuming TLSClient) { self.client = consume client }
+    func take() -> TLSClient? { client.take() }
 }
 
 private final class IssuerPlanBox {

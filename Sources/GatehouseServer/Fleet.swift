@@ -186,6 +186,9 @@ final class Fleet: Sendable {
                 ring: logThread.ring(index), isSleeping: logThread.isSleeping,
                 wakeNumber: logThread.wakeNumber,
                 isOn: logThread.isOn),
+            events: AccessLogRing(
+                ring: logThread.eventRing(index), isSleeping: logThread.isSleeping,
+                wakeNumber: logThread.wakeNumber, isOn: log.level <= .warning),
             names: household.names, mailbox: mailboxes[index], neighbours: Neighbours(mailboxes))
         let seed = random.next()
         // The snapshot reaches its worker through the mailbox, as every later one does.

@@ -13,6 +13,8 @@ final class LogThread: Sendable {
     }
 
     private let rings: [ByteRing]
+    /// What workers have to say in the error log.
+    private let eventRings: [ByteRing]
     let isSleeping = SharedCells(count: 1)
     private let wakeUp: WakeUp
     private let destination: Destination
@@ -23,6 +25,7 @@ final class LogThread: Sendable {
     /// `ringBytes` for each of `workers`, a power of two.
     init(workers: Int, ringBytes: Int, destination: Destination, log: EventLog) throws(SystemError) {
         rings = (0..<workers).map { _ in ByteRing(capacity: ringBytes) }
+        eventRings = (0..<workers).map { _ in ByteRing(capacity: 16384) }
         wakeUp = try WakeUp()
         self.destination = destination
         self.log = log
@@ -31,6 +34,7 @@ final class LogThread: Sendable {
     var isOn: Bool { destination != .none }
     var wakeNumber: Int32 { wakeUp.number }
     func ring(_ worker: Int) -> ByteRing { rings[worker] }
+    func eventRing(_ worker: Int) -> ByteRing { eventRings[worker] }
 
     /// Opens the file anew (SIGUSR1), so that what was moved away is written to no longer.
     func reopen() {
@@ -91,6 +95,12 @@ final class LogThread: Sendable {
                 } catch {
                     log.tell(.error, "log_write_failed", [("reason", error.text)])
                 }
+            }
+        }
+        for ring in eventRings {
+            ring.drain { bytes in
+                wrote = true
+                Files.write(bytes.text, to: 2)
             }
         }
         return wrote

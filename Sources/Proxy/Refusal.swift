@@ -12,7 +12,7 @@ public enum Refusal: UInt8, CaseIterable, Sendable {
     case noRoute
     case tokenMissing, tokenInvalid, tokenExpired, tokenUnknownKey
     case rateLimited
-    case upstreamConnect, upstreamReset, upstreamInvalid, upstreamTruncated
+    case upstreamConnect, upstreamTLS, upstreamReset, upstreamInvalid, upstreamTruncated
     case upstreamOverloaded, upstreamConnectTimeout, upstreamTimeout
     case overloaded, draining
     case clientClosed
@@ -37,7 +37,7 @@ public enum Refusal: UInt8, CaseIterable, Sendable {
         case .clientClosed: 499
         case .internalError: 500
         case .notImplemented: 501
-        case .upstreamConnect, .upstreamReset, .upstreamInvalid, .upstreamTruncated: 502
+        case .upstreamConnect, .upstreamTLS, .upstreamReset, .upstreamInvalid, .upstreamTruncated: 502
         case .upstreamOverloaded, .overloaded, .draining: 503
         case .upstreamConnectTimeout, .upstreamTimeout: 504
         case .unsupportedVersion: 505
@@ -66,6 +66,7 @@ public enum Refusal: UInt8, CaseIterable, Sendable {
         case .tokenUnknownKey: "token_unknown_key"
         case .rateLimited: "rate_limited"
         case .upstreamConnect: "upstream_connect"
+        case .upstreamTLS: "upstream_tls"
         case .upstreamReset: "upstream_reset"
         case .upstreamInvalid: "upstream_invalid"
         case .upstreamTruncated: "upstream_truncated"
@@ -102,6 +103,7 @@ public enum Refusal: UInt8, CaseIterable, Sendable {
         case .tokenUnknownKey: "The bearer token is signed with an unknown key"
         case .rateLimited: "Too many requests"
         case .upstreamConnect: "The service cannot be reached"
+        case .upstreamTLS: "No secure connection to the service can be made"
         case .upstreamReset: "The service closed the connection before it answered"
         case .upstreamInvalid: "The service gave an answer that is not valid HTTP"
         case .upstreamTruncated: "The service's answer was cut short"

@@ -71,6 +71,8 @@ public struct RoutePlan: ~Copyable, Sendable {
     let limits: FixedArray<LimitPlan>
     /// Bytes; `Int.max` for no limit.
     let bodyLimit: Int
+    /// The same for a gRPC stream, which only the route's own limit binds.
+    let streamLimit: Int
     /// Nanoseconds.
     let connectTimeout: UInt64
     let requestTimeout: UInt64
@@ -84,7 +86,7 @@ public struct RoutePlan: ~Copyable, Sendable {
 
     public init(
         label: Int, name: [UInt8], service: Int, issuer: Int, limits: consuming FixedArray<LimitPlan>,
-        bodyLimit: Int, connectTimeout: UInt64, requestTimeout: UInt64, idleTimeout: UInt64,
+        bodyLimit: Int, streamLimit: Int, connectTimeout: UInt64, requestTimeout: UInt64, idleTimeout: UInt64,
         strippedBytes: Int,
         preservesHost: Bool, isLogged: Bool
     ) {
@@ -97,6 +99,7 @@ public struct RoutePlan: ~Copyable, Sendable {
         self.hasSubjectLimits = hasSubjectLimits
         self.limits = limits
         self.bodyLimit = bodyLimit
+        self.streamLimit = streamLimit
         self.connectTimeout = connectTimeout
         self.requestTimeout = requestTimeout
         self.idleTimeout = idleTimeout
@@ -265,10 +268,12 @@ public struct Snapshot: ~Copyable, Sendable {
         return false
     }
 
-    func uses(endpoint: Int) -> Bool {
+    func uses(endpoint: Int, identity: UInt64) -> Bool {
         for service in 0..<services.count {
             for index in 0..<services[service].endpoints.count
-            where services[service].endpoints[index].index == endpoint { return true }
+            where services[service].endpoints[index].index == endpoint
+                && services[service].endpoints[index].security.identity == identity
+            { return true }
         }
         return false
     }

@@ -95,8 +95,8 @@ extension Worker {
         let connection = exchanges[id].upstream
         // Bytes behind the answer belong to no request: whatever they are, the next one must not get them.
         let isClean =
-            isReusable && exchanges[id].isUpstreamPersistent && pools.connections[connection].inbound.isEmpty
-            && pools.connections[connection].outbound.isEmpty && !pools.connections[connection].isEnding
+            isReusable && exchanges[id].isUpstreamPersistent && pools.connections[connection].isQuiet
+            && !pools.connections[connection].isEnding
             && !pools.connections[connection].mayHaveMore
         if isClean {
             exchanges[id].upstream = .none

@@ -393,9 +393,8 @@ extension Worker {
             guard let id = pools.connections.name(at: index), pools.connections[id].phase == .idle else {
                 continue
             }
-            if !snapshots[current].uses(endpoint: pools.connections[id].endpoint) {
-                _ = pools.close(id, &loop)
-            }
+            let (endpoint, identity) = (pools.connections[id].endpoint, pools.connections[id].identity)
+            if !snapshots[current].uses(endpoint: endpoint, identity: identity) { _ = pools.close(id, &loop) }
         }
     }
 

@@ -452,13 +452,17 @@ extension Worker {
         pools.connections[id].isDirty = false
         guard pools.connections[id].phase == .leased, !pools.connections[id].isBlocked else { return }
         // The end of the connection was seen in this turn, and nothing has been written: it is not too late.
-        while !pools.connections[id].outbound.isEmpty {
-            switch pools.connections[id].flush() {
+        while pools.connections[id].hasOutput {
+            switch pools.connections[id].flush(from: blocks) {
             case .bytes: continue
-            case .wouldBlock, .outOfBlocks, .ended:
+            case .wouldBlock:
                 pools.connections[id].isBlocked = true
                 return
-            case .failed:
+            case .outOfBlocks:
+                // To encrypt into: the connection is come back to when there may be some.
+                queue(upstream: id, &loop)
+                return
+            case .failed, .ended:
                 // What the service said before it closed may be an answer; the read side will tell.
                 pools.connections[id].outboundFailed()
                 pools.connections[id].mayHaveMore = true

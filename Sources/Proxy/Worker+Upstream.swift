@@ -15,9 +15,14 @@ extension Worker {
         case .connecting:
             guard readiness.isWritable || readiness.isEnding else { return }
             finishConnect(id, readiness, &loop)
+        case .handshaking:
+            if readiness.isReadable || readiness.isEnding { pools.connections[id].mayHaveMore = true }
+            if readiness.isEnding { pools.connections[id].isEnding = true }
+            driveHandshake(id, &loop)
         case .idle:
             // Nothing is due on an idle connection: an end, or bytes that answer no request. Both make it useless.
-            if readiness.isReadable || readiness.isEnding { _ = pools.close(id, &loop) }
+            guard readiness.isReadable || readiness.isEnding else { return }
+            if readiness.isEnding || !isOnlySecurity(id) { _ = pools.close(id, &loop) }
         case .leased:
             if readiness.isWritable, pools.connections[id].isBlocked {
                 pools.connections[id].isBlocked = false
@@ -32,14 +37,24 @@ extension Worker {
     }
 
     private mutating func finishConnect(_ id: SlabID, _ readiness: Readiness, _ loop: inout EventLoop) {
-        let exchange = pools.connections[id].holder
         if pools.connections[id].descriptor.connectError() != nil {
             connectFailed(id, .upstreamConnect, &loop)
             return
         }
-        pools.connected(id)
         if readiness.isReadable || readiness.isEnding { pools.connections[id].mayHaveMore = true }
         if readiness.isEnding { pools.connections[id].isEnding = true }
+        if pools.connections[id].hasTLS {
+            pools.beginHandshake(id)
+            driveHandshake(id, &loop)
+            return
+        }
+        beginExchange(on: id, &loop)
+    }
+
+    /// The connection stands: what it was made for goes out.
+    mutating func beginExchange(on id: SlabID, _ loop: inout EventLoop) {
+        let exchange = pools.connections[id].holder
+        pools.connected(id)
         guard exchanges.contains(exchange) else {
             _ = pools.close(id, &loop)
             return
@@ -48,7 +63,7 @@ extension Worker {
         perform(exchanges[exchange].machine.handle(.connected), exchange, &loop)
     }
 
-    private mutating func connectFailed(_ id: SlabID, _ reason: Refusal, _ loop: inout EventLoop) {
+    mutating func connectFailed(_ id: SlabID, _ reason: Refusal, _ loop: inout EventLoop) {
         let exchange = pools.connections[id].holder
         let endpoint = pools.connections[id].endpoint
         let service = pools.close(id, &loop)
@@ -62,7 +77,7 @@ extension Worker {
     mutating func upstreamOverdue(_ id: SlabID, _ loop: inout EventLoop) {
         switch pools.connections[id].phase {
         case .idle: _ = pools.close(id, &loop)
-        case .connecting: connectFailed(id, .upstreamConnectTimeout, &loop)
+        case .connecting, .handshaking: connectFailed(id, .upstreamConnectTimeout, &loop)
         case .leased:
             let exchange = pools.connections[id].holder
             guard exchanges.contains(exchange) else {
@@ -76,6 +91,10 @@ extension Worker {
 
     /// Goes on with an answer as far as its bytes, its sink and its share of the turn allow.
     mutating func driveUpstream(_ id: SlabID, _ loop: inout EventLoop) {
+        if pools.connections[id].phase == .handshaking {
+            driveHandshake(id, &loop)
+            return
+        }
         while pools.connections.contains(id), pools.connections[id].phase == .leased {
             let exchange = pools.connections[id].holder
             guard exchanges.contains(exchange), exchanges[exchange].upstream == id else {
@@ -108,9 +127,10 @@ extension Worker {
     /// One read. `true` when it brought something, or when the end of the stream has to be looked at.
     private mutating func readUpstream(_ id: SlabID, _ exchange: SlabID, _ loop: inout EventLoop) -> Bool {
         if pools.connections[id].hasEnded {
-            upstreamEnded(id, exchange, isClean: true, &loop)
+            upstreamEnded(id, exchange, isClean: !pools.connections[id].wasCutShort, &loop)
             return false
         }
+        if pools.connections[id].hasTLS, let answer = decryptUpstream(id, exchange, &loop) { return answer }
         guard pools.connections[id].mayHaveMore else { return false }
         guard pools.connections[id].turnBytes < Worker.turnBytes else {
             queue(upstream: id, &loop)
@@ -122,8 +142,8 @@ extension Worker {
         switch pools.connections[id].receive(isBody: isBody, from: blocks) {
         case .bytes(let count):
             pools.connections[id].turnBytes &+= count
-            pools.connections[id].receivedBytes &+= count
-            if pools.connections[id].inbound.tailRoom > 0, !pools.connections[id].isEnding {
+            if !pools.connections[id].hasTLS { pools.connections[id].receivedBytes &+= count }
+            if !pools.connections[id].wasReadFull, !pools.connections[id].isEnding {
                 pools.connections[id].mayHaveMore = false
             }
             let timeout =
@@ -151,7 +171,7 @@ extension Worker {
     }
 
     /// The service sends no more, and what it sent has been used.
-    private mutating func upstreamEnded(
+    mutating func upstreamEnded(
         _ id: SlabID, _ exchange: SlabID, isClean: Bool, _ loop: inout EventLoop
     ) {
         if exchanges[exchange].isTunnel {

@@ -51,6 +51,8 @@ public struct WorkerSettings: Sendable {
     /// The generation of the snapshot that each worker runs, one cell a worker.
     public let generations: SharedCells
     public let log: AccessLogRing
+    /// Warnings for the error log.
+    public let events: AccessLogRing
     public let names: AccessNames
     public let mailbox: Mailbox<WorkerMessage>
     public let neighbours: Neighbours
@@ -59,7 +61,7 @@ public struct WorkerSettings: Sendable {
         index: Int, connections: Int, upstreamConnections: Int, blockBytes: Int, limiter: LimitTable,
         clients: CountTable,
         meters: WorkerMetrics, connectionCounts: SharedCells, listenerCounts: SharedCells,
-        generations: SharedCells, log: AccessLogRing,
+        generations: SharedCells, log: AccessLogRing, events: AccessLogRing,
         names: AccessNames, mailbox: Mailbox<WorkerMessage>, neighbours: Neighbours
     ) {
         self.index = index
@@ -73,6 +75,7 @@ public struct WorkerSettings: Sendable {
         self.listenerCounts = listenerCounts
         self.generations = generations
         self.log = log
+        self.events = events
         self.names = names
         self.mailbox = mailbox
         self.neighbours = neighbours
@@ -119,6 +122,9 @@ public struct Worker: ~Copyable {
     var dirtyUpstreams: FixedQueue<SlabID>
     var identities = CorrelationIDMaker()
     var encoder: AccessLineEncoder
+    var events: EventLineEncoder
+    /// When the next warning may be written.
+    var warningTime: UInt64 = 0
     /// Made from the seed; the ids' random part comes from it.
     let identityHash: SipHash
     var identityCount: UInt64 = 0
@@ -174,6 +180,7 @@ public struct Worker: ~Copyable {
         dirtyDownstreams = FixedQueue(capacity: settings.connections * 2)
         dirtyUpstreams = FixedQueue(capacity: settings.upstreamConnections * 2)
         encoder = AccessLineEncoder(names: settings.names)
+        events = EventLineEncoder(names: settings.names)
         identityHash = SipHash(key0: seed, key1: ~seed &* 0x9e37_79b9_7f4a_7c15)
         let generation = snapshot.generation
         current = snapshots.insert(snapshot)
@@ -281,6 +288,7 @@ extension Worker: EventHandler {
             }
         }
         settings.log.publish()
+        settings.events.publish()
         if isDraining, downstreams.count == 0 { loop.stop() }
     }
 }

@@ -1,4 +1,5 @@
 internal import COpenSSL
+public import Memory
 
 /// Why a session can go no further. Whatever OpenSSL has to say to the peer (an alert) lies in the output queue by then.
 public enum TLSFailure: Error, Equatable, Sendable {
@@ -16,6 +17,8 @@ public enum TLSFailure: Error, Equatable, Sendable {
     case alertReceived(UInt8)
     /// The peer's ALPN list has nothing of ours; it was told `no_application_protocol` (RFC 7301 §3.2).
     case noSharedProtocol
+    /// The peer's certificate is not one that we trust for its name; the code is that of `openssl-verification-options(1)`.
+    case untrusted(code: Int32)
     /// Any other code of OpenSSL's error queue (`openssl errstr` explains it in hexadecimal); 0 if it left none.
     case other(code: UInt32)
 
@@ -29,8 +32,31 @@ public enum TLSFailure: Error, Equatable, Sendable {
         case .closedEarly: "closed_early"
         case .alertReceived: "alert_received"
         case .noSharedProtocol: "no_shared_protocol"
+        case .untrusted: "untrusted"
         case .other: "other"
         }
+    }
+
+    /// Appends the name and what more is known, in words: for a log, since it has OpenSSL's own.
+    public func appendText(to block: inout Block) {
+        block.append(name)
+        switch self {
+        case .untrusted(let code):
+            unsafe TLSFailure.append(X509_verify_cert_error_string(Int(code)), to: &block)
+        case .other(let code): unsafe TLSFailure.append(ERR_reason_error_string(UInt(code)), to: &block)
+        case .alertReceived(let alert):
+            unsafe TLSFailure.append(SSL_alert_desc_string_long(CInt(alert)), to: &block)
+        case .noSharedCipher, .unsupportedVersion, .plainHTTP, .badRecord, .closedEarly, .noSharedProtocol:
+            break
+        }
+    }
+
+    private static func append(_ text: UnsafePointer<CChar>?, to block: inout Block) {
+        guard let text = unsafe text else { return }
+        var length = 0
+        while length < 255, unsafe text[length] != 0 { length &+= 1 }
+        block.append(": ")
+        unsafe block.append(RawSpan(_unsafeStart: UnsafeRawPointer(text), byteCount: length))
     }
 
     /// Empties this thread's error queue and tells the first error that libssl put there, else the very first: a provider's
@@ -60,6 +86,7 @@ public enum TLSFailure: Error, Equatable, Sendable {
         case SSL_R_HTTP_REQUEST, SSL_R_HTTPS_PROXY_REQUEST: self = .plainHTTP
         case SSL_R_NO_APPLICATION_PROTOCOL: self = .noSharedProtocol
         case SSL_R_UNEXPECTED_EOF_WHILE_READING: self = .closedEarly
+        case SSL_R_CERTIFICATE_VERIFY_FAILED: self = .untrusted(code: 0)
         case SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC, SSL_R_DECRYPTION_FAILED, SSL_R_BAD_RECORD_TYPE,
             SSL_R_WRONG_VERSION_NUMBER, SSL_R_UNEXPECTED_MESSAGE, SSL_R_UNEXPECTED_RECORD,
             SSL_R_LENGTH_MISMATCH,

@@ -141,24 +141,25 @@ extension TLSServer {
         return unsafe made
     }
 
+    // Forward secrecy and AEAD only (RFC 9325 §4.2). AES-128 first: it is the quickest, and the weakest link is elsewhere.
+    static let ciphers =
+        "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"
+        + "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
+    static let suites = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+    static let groups = "X25519:P-256:P-384"
+
     private static func setDefaults(
         _ made: OpaquePointer, _ settings: TLSServerSettings, _ ticketKeys: TicketKeys
     )
         throws(TLSSettingsError)
     {
         let version = settings.minimumVersion == .tls12 ? TLS1_2_VERSION : TLS1_3_VERSION
-        // Forward secrecy and AEAD only (RFC 9325 §4.2). AES-128 first: it is the quickest, and the weakest link is elsewhere.
         let areTaken =
             unsafe copenssl_server_defaults(made) == 1
             && copenssl_set_min_version(made, version) == 1
-            && SSL_CTX_set_cipher_list(
-                made,
-                "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"
-                    + "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305")
-                == 1
-            && SSL_CTX_set_ciphersuites(
-                made, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256") == 1
-            && copenssl_set_groups(made, "X25519:P-256:P-384") == 1
+            && SSL_CTX_set_cipher_list(made, ciphers) == 1
+            && SSL_CTX_set_ciphersuites(made, suites) == 1
+            && copenssl_set_groups(made, groups) == 1
         var digest = [UInt8](repeating: 0, count: Int(SHA256_DIGEST_LENGTH))
         // "none" stands for the settings of client certificates, which are part of what a ticket must not be carried across.
         let policy = Array("gatehouse\0\(settings.listenerName)\0none".utf8)
@@ -187,7 +188,7 @@ extension TLSServer {
         }
     }
 
-    private static func useCertificate(_ made: OpaquePointer, _ certificate: TLSCertificate, pair: Int)
+    static func useCertificate(_ made: OpaquePointer, _ certificate: TLSCertificate, pair: Int)
         throws(TLSSettingsError)
     {
         let count = try unsafe addChain(made, certificate.chain, pair: pair)
@@ -270,7 +271,7 @@ extension TLSServer {
 }
 
 /// OpenSSL's words for the first error in this thread's queue, which is emptied.
-private func takeErrorReason() -> String {
+func takeErrorReason() -> String {
     let code = ERR_get_error()
     ERR_clear_error()
     guard let text = unsafe ERR_reason_error_string(code) else { return "error \(String(code, radix: 16))" }

@@ -62,6 +62,8 @@ public enum TLSSettingsError: Error, Equatable, Sendable {
     case badKey(pair: Int, reason: String)
     /// Both can be read, but the key is not that of the chain's first certificate.
     case keyDoesNotFit(pair: Int)
+    /// The file of the authorities that a client trusts is at fault.
+    case badAuthorities(reason: String)
     /// OpenSSL refused what belongs to no file.
     case refused(reason: String)
 
@@ -69,7 +71,7 @@ public enum TLSSettingsError: Error, Equatable, Sendable {
     public var pair: Int? {
         switch self {
         case .badCertificate(let pair, _), .badKey(let pair, _), .keyDoesNotFit(let pair): pair
-        case .noCertificates, .refused: nil
+        case .noCertificates, .badAuthorities, .refused: nil
         }
     }
 
@@ -77,7 +79,9 @@ public enum TLSSettingsError: Error, Equatable, Sendable {
     public var reason: String {
         switch self {
         case .noCertificates: "a TLS listener needs a certificate"
-        case .badCertificate(_, let reason), .badKey(_, let reason), .refused(let reason): reason
+        case .badCertificate(_, let reason), .badKey(_, let reason), .badAuthorities(let reason),
+            .refused(let reason):
+            reason
         case .keyDoesNotFit: "the private key does not belong to the first certificate of the chain"
         }
     }

@@ -57,12 +57,19 @@ public import Memory
         case truncated
     }
 
-    init(handle: OpaquePointer, bio: OpaquePointer) {
+    private let isClient: Bool
+
+    init(handle: OpaquePointer, bio: OpaquePointer, isClient: Bool = false) {
         unsafe self.handle = handle
         unsafe self.bio = bio
+        self.isClient = isClient
     }
 
-    deinit { unsafe SSL_free(handle) }
+    deinit {
+        // Or OpenSSL takes a client's session for broken off, and marks it as not to be resumed.
+        if isClient { unsafe SSL_set_shutdown(handle, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN) }
+        unsafe SSL_free(handle)
+    }
 
     /// Goes on with the handshake as far as `ciphertext` allows, which it consumes.
     public mutating func handshake(
@@ -267,7 +274,10 @@ extension TLSSession {
 
     /// Remembers why, and that there is no way on.
     @inline(never) private mutating func fail() -> TLSFailure {
-        let reason = TLSFailure.fromErrorQueue()
+        var reason = TLSFailure.fromErrorQueue()
+        if case .untrusted = reason {
+            reason = unsafe .untrusted(code: Int32(truncatingIfNeeded: SSL_get_verify_result(handle)))
+        }
         failure = reason
         return reason
     }

@@ -1,6 +1,7 @@
 public import LinuxIO
 public import Memory
 public import Reactor
+internal import TLS
 
 /// What came of asking for a connection.
 @frozen public enum LeaseAnswer: Sendable {
@@ -74,7 +75,12 @@ public struct ConnectionPools: ~Copyable {
         _ plan: borrowing ServicePlan, choice: Int, holder: SlabID, isFreshOnly: Bool, _ loop: inout EventLoop
     ) -> LeaseAnswer {
         let endpoint = plan.endpoints[choice].index
-        let idle = endpoints[endpoint].firstIdle
+        var idle = endpoints[endpoint].firstIdle
+        while !idle.isNone, connections[idle].identity != plan.endpoints[choice].security.identity {
+            // Agreed on under settings that are others now.
+            _ = close(idle, &loop)
+            idle = endpoints[endpoint].firstIdle
+        }
         if !idle.isNone, !isFreshOnly {
             unlinkIdle(idle)
             endpoints[endpoint].leased &+= 1
@@ -106,9 +112,18 @@ public struct ConnectionPools: ~Copyable {
         do {
             let descriptor = try Sockets.connect(to: plan.endpoints[choice].address)
             let number = descriptor.number
+            let identity = plan.endpoints[choice].security.identity
+            var session: TLSSession?
+            if identity != 0 {
+                session = plan.tls?.makeSession(
+                    serverName: plan.endpoints[choice].security.serverName.span,
+                    isAddress: plan.endpoints[choice].security.isAddress, endpoint: choice)
+                guard session != nil else { return .overloaded }
+            }
             let id = connections.insert(
                 UpstreamConnection(
-                    descriptor: descriptor, endpoint: endpoint, service: service, holder: holder))
+                    descriptor: descriptor, endpoint: endpoint, service: service, holder: holder,
+                    identity: identity, tls: session, isHTTP2: plan.isHTTP2))
             endpoints[endpoint].leased &+= 1
             services[service].connections &+= 1
             do {
@@ -204,7 +219,10 @@ public struct ConnectionPools: ~Copyable {
         return Int(truncatingIfNeeded: ((randomState &* 2_685_821_657_736_338_717) &>> 33) % UInt64(bound))
     }
 
-    /// The connect stands.
+    /// The connect stands, and TLS is to be agreed on.
+    public mutating func beginHandshake(_ id: SlabID) { connections[id].phase = .handshaking }
+
+    /// The connection can be written to.
     public mutating func connected(_ id: SlabID) { connections[id].phase = .leased }
 
     /// Puts a leased connection whose exchange is complete into its pool, or closes it when the pool is full.

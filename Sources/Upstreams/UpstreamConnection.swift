@@ -1,11 +1,14 @@
 public import LinuxIO
 public import Memory
 internal import Reactor
+public import TLS
 
 /// Where a connection to an endpoint stands.
 @frozen public enum UpstreamPhase: UInt8, Sendable {
     /// The connect is under way.
     case connecting
+    /// The connection stands and TLS is being agreed on.
+    case handshaking
     /// It carries the exchange of its holder.
     case leased
     /// It waits in its endpoint's pool.
@@ -23,11 +26,20 @@ public struct UpstreamConnection: ~Copyable {
     /// Whether an exchange before this one was carried, so that the peer may have closed it meanwhile.
     public internal(set) var isReused = false
 
+    /// What the connection's security was agreed with; 0 for none.
+    public let identity: UInt64
+    private var tls: TLSSession?
+    /// Whether it speaks HTTP/2.
+    public let isHTTP2: Bool
+
     /// Read and not yet used.
     public var inbound = ByteQueue()
     /// To be written.
     public var outbound = ByteQueue()
-    /// Bytes that the kernel took since the lease; 0 means that the request surely did not arrive.
+    /// From the socket, encrypted; and for the socket. Empty on a connection without TLS.
+    private var ciphertext = ByteQueue()
+    private var sealed = ByteQueue()
+    /// Bytes that the kernel, or TLS, took since the lease; 0 means that the request surely did not arrive.
     public var sentBytes = 0
     /// Bytes that came since the lease; 0 on a kept connection that ends means that the service had closed it before.
     public var receivedBytes = 0
@@ -55,28 +67,116 @@ public struct UpstreamConnection: ~Copyable {
     var previousIdle = SlabID.none
     var nextIdle = SlabID.none
 
-    init(descriptor: consuming Descriptor, endpoint: Int, service: Int, holder: SlabID) {
+    init(
+        descriptor: consuming Descriptor, endpoint: Int, service: Int, holder: SlabID, identity: UInt64 = 0,
+        tls: consuming TLSSession? = nil, isHTTP2: Bool = false
+    ) {
         self.descriptor = descriptor
         self.endpoint = endpoint
         self.service = service
         self.holder = holder
+        self.identity = identity
+        self.tls = tls
+        self.isHTTP2 = isHTTP2
         phase = .connecting
     }
 
-    /// Reads once; the phase of the exchange says whether a body is expected.
+    @inlinable public var hasTLS: Bool { identity != 0 }
+
+    /// Reads once; the phase of the exchange says whether a body is expected. A connection with TLS then decrypts.
     public mutating func receive(isBody: Bool, from pool: borrowing BlockPool) -> IOStep {
-        isBody
+        if hasTLS { return receiveSealed(isBody: isBody, from: pool) }
+        return isBody
             ? descriptor.receiveBody(into: &inbound, from: pool)
             : descriptor.receive(into: &inbound, from: pool)
     }
+
+    @inline(never) private mutating func receiveSealed(isBody: Bool, from pool: borrowing BlockPool) -> IOStep
+    {
+        isBody
+            ? descriptor.receiveBody(into: &ciphertext, from: pool)
+            : descriptor.receive(into: &ciphertext, from: pool)
+    }
+
+    /// Whether the last read has filled all the room that it had, so that the kernel may hold more.
+    public var wasReadFull: Bool { (hasTLS ? ciphertext.tailRoom : inbound.tailRoom) == 0 }
 
     /// The kernel takes nothing any more: what waits is dropped, but if nothing was ever taken it is kept for another try.
     public mutating func outboundFailed() { if sentBytes > 0 { outbound.removeAll() } }
 
     /// Writes what waits, as much as the kernel takes.
-    public mutating func flush() -> IOStep {
+    public mutating func flush(from pool: borrowing BlockPool) -> IOStep {
+        if hasTLS { return flushSealed(from: pool) }
         let step = descriptor.send(from: &outbound)
         if case .bytes(let count) = step { sentBytes &+= count }
         return step
+    }
+
+    /// Whether anything waits to be written.
+    public var hasOutput: Bool { !outbound.isEmpty || !sealed.isEmpty }
+
+    /// Whether nothing is under way in either direction.
+    public var isQuiet: Bool {
+        mutating get {
+            guard inbound.isEmpty, outbound.isEmpty, sealed.isEmpty, ciphertext.isEmpty else { return false }
+            return !hasTLS || !hasCiphertext
+        }
+    }
+}
+
+// MARK: TLS
+
+extension UpstreamConnection {
+    /// Bytes that are encrypted at once.
+    private static var sealedBytes: Int { 65536 }
+
+    @inline(never) private mutating func flushSealed(from pool: borrowing BlockPool) -> IOStep {
+        if !outbound.isEmpty, sealed.byteCount < UpstreamConnection.sealedBytes {
+            let before = outbound.byteCount
+            let step = tls?.write(
+                plaintext: &outbound, output: &sealed, pool: pool, limit: UpstreamConnection.sealedBytes)
+            // What was encrypted cannot be sent again, whether the kernel took it or not.
+            sentBytes &+= before &- outbound.byteCount
+            switch step {
+            case .progress: break
+            case .outOfBlocks: if sealed.isEmpty { return .outOfBlocks }
+            case .failed, nil: return .ended
+            }
+        }
+        return descriptor.send(from: &sealed)
+    }
+
+    /// Hands to the kernel what the handshake has written.
+    public mutating func flushHandshake() -> IOStep { descriptor.send(from: &sealed) }
+
+    public mutating func handshake(from pool: borrowing BlockPool) -> TLSSession.HandshakeStep {
+        tls?.handshake(ciphertext: &ciphertext, output: &sealed, pool: pool) ?? .failed(.closedEarly)
+    }
+
+    /// What ALPN chose. After the handshake.
+    public var applicationProtocol: ApplicationProtocol {
+        mutating get { tls?.applicationProtocol ?? .none }
+    }
+
+    /// Whether there is something to decrypt.
+    public var hasCiphertext: Bool {
+        mutating get {
+            if !ciphertext.isEmpty { return true }
+            return tls?.hasPendingPlaintext ?? false
+        }
+    }
+
+    /// Decrypts at most `limit` bytes into `inbound`.
+    public mutating func decrypt(limit: Int, from pool: borrowing BlockPool) -> TLSSession.ReadStep {
+        tls?.read(ciphertext: &ciphertext, plaintext: &inbound, output: &sealed, pool: pool, limit: limit)
+            ?? .failed(.closedEarly)
+    }
+
+    /// Whether the end of the transport came without `close_notify`: what was received may have been cut by anybody.
+    public var wasCutShort: Bool {
+        mutating get {
+            guard hasTLS else { return false }
+            return tls?.inputEnd != .clean
+        }
     }
 }

@@ -87,11 +87,6 @@ import Testing
                 "services: {core: {to: [\"http://a:1\"], health: {path: /healthz}}}",
                 "6:39: 'health' is not built yet in this version"
             ),
-            (
-                "services: {core: {to: [\"http://a:1\"], tls: {ca: x}}}",
-                "6:39: 'tls' is not built yet in this version"
-            ),
-            ("services: {core: {to: [\"https://a:1\"]}}", "6:24: 'https' is not built yet in this version"),
             ("services: {core: {to: [\"h2c://a:1\"]}}", "6:24: 'h2c' is not built yet in this version"),
             ("services: {core: {to: [\"h2://a:1\"]}}", "6:24: 'h2' is not built yet in this version"),
             ("services: {core: {to: [\"unix:/run/x\"]}}", "6:24: 'unix' is not built yet in this version"),

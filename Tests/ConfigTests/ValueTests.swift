@@ -275,7 +275,7 @@ import Testing
         "Services: http://host:port and nothing else",
         arguments: [
             ("127.0.0.1:9000", "found '127.0.0.1:9000': it has no scheme"),
-            ("ftp://a:1", "found 'ftp://a:1': the scheme is not http"),
+            ("ftp://a:1", "found 'ftp://a:1': the scheme is not http, https, h2c or h2"),
             ("http://u@a:1", "found 'http://u@a:1': a user name is not allowed"),
             ("http://a:1/", "found 'http://a:1/': nothing may follow host and port, not even '/'"),
             ("http://a:1?x", "found 'http://a:1?x': nothing may follow host and port, not even '/'"),

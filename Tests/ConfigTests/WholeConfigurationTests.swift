@@ -70,6 +70,9 @@ private let whole = """
         keepalive: {idle: 5s, connections: 0}
         resilience: slow
       other: {to: ["http://10.0.0.2:1"], balance: random}
+      calls:
+        to: ["https://calls.internal", "http://10.0.0.3:50051", "https://[::1]:444"]
+        tls: {ca: ca.crt, cert: /etc/gw.crt, key: gw.key, server_name: Calls.internal}
     defaults: {auth: staff, limits: [one, two]}
     routes:
       - name: first
@@ -175,6 +178,14 @@ private let second = 1_000_000_000
         #expect(core.endpoints[1].value.host == .name("core.internal"))
         #expect(it.services[1].balance == .random)
         #expect(it.services[1].timeouts.requestNanoseconds == 60 * second)
+        let calls = it.services[2]
+        #expect(calls.endpoints.map(\.value.authority) == ["calls.internal", "10.0.0.3:50051", "[::1]:444"])
+        #expect(calls.endpoints.map(\.value.port) == [443, 50051, 444])
+        #expect(calls.tls?.authorityFile?.value == "/etc/gatehouse/ca.crt")
+        #expect(calls.tls?.certificate?.certificateFile.value == "/etc/gw.crt")
+        #expect(calls.tls?.certificate?.keyFile.value == "/etc/gatehouse/gw.key")
+        #expect(calls.tls?.serverName == .name("calls.internal"))
+        #expect(core.tls == nil && !calls.isHTTP2)
     }
 
     @Test("Routes: their own values, else those of the service and the defaults")
@@ -188,6 +199,7 @@ private let second = 1_000_000_000
             first.limits.isEmpty && first.bodyMaxBytes == 0 && first.timeouts.requestNanoseconds == 9 * second
         )
         #expect(first.timeouts.connectNanoseconds == 5 * second)
+        #expect(first.limitsBodyItself && !it.routes[1].limitsBodyItself)
         #expect(first.stripsPrefix && first.preservesHost && !first.isLogged)
         let other = it.routes[1]
         #expect(other.listeners == .all && other.service == 0 && other.authentication == .issuer(0))

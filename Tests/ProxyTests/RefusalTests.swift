@@ -39,6 +39,7 @@ import Testing
             (.tokenInvalid, "token_invalid", 401),
             (.tokenExpired, "token_expired", 401), (.tokenUnknownKey, "token_unknown_key", 401),
             (.rateLimited, "rate_limited", 429), (.upstreamConnect, "upstream_connect", 502),
+            (.upstreamTLS, "upstream_tls", 502),
             (.upstreamReset, "upstream_reset", 502), (.upstreamInvalid, "upstream_invalid", 502),
             (.upstreamTruncated, "upstream_truncated", 502),
             (.upstreamOverloaded, "upstream_overloaded", 503),

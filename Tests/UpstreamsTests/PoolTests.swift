@@ -141,7 +141,7 @@ import Testing
         _ = yard.pools.connections[id].outbound.append("request", from: blocks)
         yard.pools.connections[id].outboundFailed()
         #expect(yard.pools.connections[id].outbound.byteCount == 7)
-        let step = yard.pools.connections[id].flush()
+        let step = yard.pools.connections[id].flush(from: blocks)
         #expect(step == .bytes(7))
         #expect(yard.pools.connections[id].sentBytes == 7)
         _ = yard.pools.connections[id].outbound.append("more", from: blocks)

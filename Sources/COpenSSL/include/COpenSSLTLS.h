@@ -26,6 +26,25 @@ static inline int copenssl_server_defaults(SSL_CTX *ctx) {
         && SSL_CTX_set_recv_max_early_data(ctx, 0);
 }
 
+// What never changes of a client: the certificate is verified, sessions are handed to a callback and kept nowhere else.
+static inline int copenssl_client_defaults(SSL_CTX *ctx) {
+    SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+    SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+    SSL_CTX_set_read_ahead(ctx, 0);
+    SSL_CTX_set_security_level(ctx, 2);
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
+    return 1;
+}
+
+static inline int copenssl_set_server_name(SSL *ssl, const char *name) {
+    return (int)SSL_set_tlsext_host_name(ssl, name);
+}
+
+static inline int copenssl_new_ssl_index(void) {
+    return CRYPTO_get_ex_new_index(CRYPTO_EX_INDEX_SSL, 0, NULL, NULL, NULL, NULL);
+}
+
 static inline int copenssl_set_min_version(SSL_CTX *ctx, int version) {
     return (int)SSL_CTX_set_min_proto_version(ctx, version);
 }

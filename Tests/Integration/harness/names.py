@@ -22,6 +22,7 @@ REASONS = {
     "internal": 500,
     "not_implemented": 501,
     "upstream_connect": 502,
+    "upstream_tls": 502,
     "upstream_reset": 502,
     "upstream_invalid": 502,
     "upstream_truncated": 502,
@@ -50,6 +51,7 @@ LISTENING = "listening"
 READY = "ready"
 RELOADED = "reloaded"
 RELOAD_REFUSED = "reload_refused"
+UPSTREAM_TLS_FAILED = "upstream_tls_failed"
 
 # Fields of an access line, as the log writes them.
 ACCESS_FIELDS = {

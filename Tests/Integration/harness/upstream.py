@@ -4,6 +4,7 @@ import hashlib
 import json
 import queue
 import socket
+import ssl
 import threading
 
 from .bound import PATIENCE, TooLate
@@ -28,9 +29,12 @@ class Upstream:
     """A listening socket, a thread a connection. `answer(wire, request)` answers one request that was read whole and
     says whether the connection goes on; `serve(wire)`, where given, has the connection for itself from its start."""
 
-    def __init__(self, answer=echo, serve=None, backlog=512):
+    def __init__(self, answer=echo, serve=None, backlog=512, tls=None):
         self.answer = answer
         self.serve = serve
+        self.tls = tls
+        # What each handshake that succeeded agreed on.
+        self.tls_facts = []
         self.requests = queue.Queue()
         self.connections = 0
         self.failures = []
@@ -54,8 +58,10 @@ class Upstream:
             threading.Thread(target=self._connection, args=(sock,), daemon=True).start()
 
     def _connection(self, sock):
-        wire = Wire(sock)
         try:
+            if self.tls is not None:
+                sock = self._secured(sock)
+            wire = Wire(sock)
             if self.serve is not None:
                 self.serve(wire)
                 return
@@ -71,6 +77,21 @@ class Upstream:
             with self._lock:
                 self._open.discard(sock)
             sock.close()
+
+    def _secured(self, sock):
+        asked = []
+        sock.settimeout(PATIENCE)
+        self.tls.sni_callback = lambda _, name, __: asked.append(name)
+        with self._lock:
+            self._open.discard(sock)
+        secured = self.tls.wrap_socket(sock, server_side=True)
+        with self._lock:
+            self._open.add(secured)
+            self.tls_facts.append({
+                "sni": asked[0] if asked else None, "version": secured.version(), "resumed": secured.session_reused,
+                "peer": secured.getpeercert(), "alpn": secured.selected_alpn_protocol(),
+            })
+        return secured
 
     def received(self):
         """The next request that arrived here."""
