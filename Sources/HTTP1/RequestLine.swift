@@ -116,7 +116,7 @@ enum RequestLine {
         for offset in start..<bytes.byteCount {
             let index = offset &- start
             if index < 5, bytes[offset] != name.utf8Span[index] { return .refused(.badRequestLine) }
-            if index < 8, bytes[offset] == 0x0a { return .refused(.bareLineEnd) }
+            if index < 9, bytes[offset] == 0x0a { return .refused(.bareLineEnd) }
         }
         return .incomplete
     }

@@ -110,6 +110,8 @@ private let goodHeads: [(String, ReadRequest)] = [
             ("GET\r\n\r\n", .badRequestLine),
             ("GET\n", .bareLineEnd),
             ("\n", .bareLineEnd),
+            ("GET / HTTP/1.1\n", .bareLineEnd), ("GET / HTTP/\n", .bareLineEnd),
+            ("GET / HTTP\n", .badRequestLine),
             ("\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", .badMethod),
             ("\r\n\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", .bareLineEnd),
             ("GET / http/1.1\r\nHost: a\r\n\r\n", .badRequestLine),
