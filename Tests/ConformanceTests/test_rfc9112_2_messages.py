@@ -2,11 +2,15 @@
 
 import pytest
 
-from edge import HOST, case, is_refused, passes
+from edge import HOST, case, is_refused, passes, refusal
 
 REFUSED = [
     case("9112 §2.2", "bare LF behind the request line", b"GET / HTTP/1.1\n" + HOST + b"\r\n", "bad_request"),
     case("9112 §2.2", "bare LF behind a field", b"GET / HTTP/1.1\r\nHost: gate.test\n\r\n", "bad_request"),
+    case("9112 §2.2", "a byte and LF behind the request line", b"GET / HTTP/1.1x\n" + HOST + b"\r\n", "bad_request"),
+    case("9112 §2.2", "LF LF behind the request line", b"GET / HTTP/1.1\n\n" + HOST + b"\r\n", "bad_request"),
+    case("9112 §2.2", "a control byte and LF behind a field", b"GET / HTTP/1.1\r\n" + HOST + b"X-A: 1\x01\nX-B: 2\r\n\r\n", "bad_request"),
+    case("9112 §2.2", "LF LF behind a field", b"GET / HTTP/1.1\r\n" + HOST + b"X-A: 1\n\n", "bad_request"),
     case("9112 §2.2", "bare LF for the empty line", b"GET / HTTP/1.1\r\n" + HOST + b"\n", "bad_request"),
     case("9112 §2.2", "nothing but bare LF", b"GET / HTTP/1.1\nHost: gate.test\n\n", "bad_request"),
     case("9112 §2.2", "bare LF in the method", b"GE\nT / HTTP/1.1\r\n" + HOST + b"\r\n", "bad_request"),
@@ -58,6 +62,38 @@ REFUSED = [
 @pytest.mark.parametrize("data,reason", REFUSED)
 def test_refused(edge, data, reason, piece):
     is_refused(edge, data, reason, piece)
+
+
+AT_ONCE = [
+    case("9112 §2.2", "a bare LF behind the version", b"GET / HTTP/1.1\n", "bad_request"),
+    case("9112 §2.2", "a bare LF in the version", b"GET / HTTP\n", "bad_request"),
+    case("9112 §2.2", "a bare LF behind the target", b"GET /\n", "bad_request"),
+    case("9112 §2.2", "a bare LF behind a value", b"GET / HTTP/1.1\r\n" + HOST + b"X-A: 1\n", "bad_request"),
+    case("9112 §2.2", "a bare LF behind a field name", b"GET / HTTP/1.1\r\n" + HOST + b"X-A\n", "bad_request"),
+    case("9112 §2.2", "a bare LF for the empty line", b"GET / HTTP/1.1\r\n" + HOST + b"\n", "bad_request"),
+    case("9112 §2.3", "another protocol", b"GET / FTP/", "bad_request"),
+    case("9112 §2.3", "lower case", b"GET / h", "bad_request"),
+    case("9112 §3", "a control byte in the method", b"GE\x01", "bad_request"),
+    case("9112 §3", "a control byte in the target", b"GET /\x01", "bad_target"),
+    case("9112 §5", "a control byte in a value", b"GET / HTTP/1.1\r\n" + HOST + b"X-A: 1\x01", "bad_request"),
+    case("9112 §5", "a space in a name", b"GET / HTTP/1.1\r\n" + HOST + b"X A", "bad_request"),
+    case("9112 §5.2", "a space before a field", b"GET / HTTP/1.1\r\n" + HOST + b" ", "bad_request"),
+    case("9112 §3.2", "a second Host", b"GET / HTTP/1.1\r\n" + HOST + b"Host: a\r\n", "bad_host"),
+    case("9112 §3", "a target past the limit", b"GET /" + b"a" * 9000, "uri_too_long"),
+    case("9112 §3", "a target past the limit, behind an empty line", b"\r\nGET /" + b"a" * 9000, "uri_too_long"),
+    case("9112 §3", "a method past the limit", b"G" * 9000, "uri_too_long"),
+    case("6585 §5", "a head past the limit", b"GET / HTTP/1.1\r\n" + HOST + b"X-A: " + b"a" * 32768, "head_too_large"),
+]
+
+
+@pytest.mark.parametrize("data,reason", AT_ONCE)
+def test_what_can_be_no_head_is_refused_before_it_ends(edge, data, reason):
+    """Nobody waits for the rest of what cannot become a request."""
+    with edge.client() as client:
+        client.send(data)
+        refusal(client, reason)
+    seen = edge.settle()
+    assert not seen.requests and not seen.broken and not seen.unfinished, seen
 
 
 PASSED = [

@@ -50,7 +50,9 @@ CODINGS = [
     *(case("9112 §6.1", name, post(b"Transfer-Encoding: " + value + b"\r\n", CHUNKS), "bad_framing") for name, value in [
         ("chunked twice", b"chunked, chunked"), ("chunked is not last", b"chunked, gzip"), ("gzip alone", b"gzip"),
         ("identity", b"identity"), ("cow", b"cow"), ("empty", b""), ("a comma behind", b"chunked,"), ("a comma before", b",chunked"),
-        ("commas around", b", ,chunked, ,"), ("a parameter", b"chunked;q=1"), ("an empty parameter", b"chunked;"),
+        ("commas around", b", ,chunked, ,"), ("chunked twice behind gzip", b"gzip, chunked, chunked"),
+        ("chunked between others", b"gzip, chunked, deflate, chunked"), ("no token before it", b"g(zip), chunked"), ("a parameter before it", b"gzip;q=1, chunked"),
+        ("two words before it", b"g zip, chunked"), ("a parameter", b"chunked;q=1"), ("an empty parameter", b"chunked;"),
         ("quotes", b'"chunked"'), ("one quote", b'chunked"'), ("single quotes", b"'chunked'"), ("a prefix", b"xchunked"), ("a suffix", b"chunkedx"),
         ("a part of it", b"chunke"), ("spaces inside", b"chun ked"), ("two words", b"chunked chunked"), ("a word before", b"x chunked"),
         ("a tab and a word", b"chunked\tx"), ("a colon", b": chunked"), ("brackets", b"[chunked]"), ("a slash", b"chunked/1"),

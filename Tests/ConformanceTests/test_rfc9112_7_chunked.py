@@ -20,8 +20,11 @@ SIZES = [
         ("a vertical tab behind", b"5\x0b"), ("a fullwidth digit", "５".encode()), ("above ASCII behind", b"5\xa0"),
         ("2^63", b"8000000000000000"), ("2^64 - 1", b"ffffffffffffffff"), ("2^64 + 5", b"10000000000000005"),
         ("2^65 + 5", b"20000000000000005"), ("seventeen digits", b"00000000000000005"), ("a thousand zeros", b"0" * 1000 + b"5"),
-        ("a bare CR before", b"\r5"), ("a bare CR behind", b"5\r"), ("a semicolon alone before", b";a"),
+        ("a CR and another byte behind", b"5\rX"), ("a bare CR before", b"\r5"), ("a bare CR behind", b"5\r"), ("a semicolon alone before", b";a"),
     ]] + [
+    case("9112 §7.1", "CR and a byte in place of LF", post(b"5\rXabcde\r\n" + LAST), "bad_framing"),
+    case("9112 §7.1", "2^63 where the last chunk may stand", post(b"8000000000000000\r\n\r\n"), "bad_framing"),
+    case("9112 §7.1", "2^64 - 1 where the last chunk may stand", post(b"ffffffffffffffff\r\n\r\n"), "bad_framing"),
     case("9112 §7.1", "a bare LF behind a size", post(b"5\nabcde\r\n" + LAST), "bad_framing"),
     case("9112 §7.1", "a bare CR behind a size", post(b"5\rabcde\r\n" + LAST), "bad_framing"),
     case("9112 §7.1", "an empty line before a size", post(b"\r\n5\r\nabcde\r\n" + LAST), "bad_framing"),
@@ -31,7 +34,7 @@ SIZES = [
 ENDS = [
     case("9112 §7.1", name, post(b"5\r\n" + data), "bad_framing") for name, data in [
         ("data longer than its size", b"abcdef\r\n" + LAST), ("data behind which stands nothing", b"abcde" + LAST),
-        ("data ended by LF", b"abcde\n" + LAST), ("data ended by CR", b"abcde\r" + LAST), ("data ended by LF CR", b"abcde\n\r" + LAST),
+        ("data ended by a byte and LF", b"abcdeX\n" + LAST), ("data ended by CR and a byte", b"abcde\rX" + LAST), ("data ended by LF", b"abcde\n" + LAST), ("data ended by CR", b"abcde\r" + LAST), ("data ended by LF CR", b"abcde\n\r" + LAST),
         ("data ended by CR CR LF", b"abcde\r\r\n" + LAST), ("data ended by spaces", b"abcde  \r\n" + LAST), ("data ended by NUL", b"abcde\0\r\n" + LAST),
         ("data shorter than its size", b"ab\r\n" + LAST),
         ("the last chunk ended by LF", b"abcde\r\n0\n\r\n"), ("the last chunk ended by CR", b"abcde\r\n0\r\r\n\r\n"),

@@ -18,7 +18,7 @@ CHUNKED = b"Transfer-Encoding: chunked\r\n"
 BAD_HEADS = [
     *(case("9112 §4", name, line + b"\r\nContent-Length: 0\r\n\r\n") for name, line in [
         ("another protocol", b"SSH-2.0-OpenSSH_9.2"), ("no status", b"HTTP/1.1"), ("no status, a space", b"HTTP/1.1 "), ("no version", b"200 OK"),
-        ("a status that is no number", b"HTTP/1.1 abc OK"), ("two digits", b"HTTP/1.1 20 OK"), ("four digits", b"HTTP/1.1 2000 OK"), ("one digit", b"HTTP/1.1 2 OK"),
+        ("a status that is no number", b"HTTP/1.1 abc OK"), ("a colon in the middle", b"HTTP/1.1 2:0 OK"), ("a colon at the end", b"HTTP/1.1 20: OK"), ("a colon first", b"HTTP/1.1 :00 OK"), ("two digits", b"HTTP/1.1 20 OK"), ("four digits", b"HTTP/1.1 2000 OK"), ("one digit", b"HTTP/1.1 2 OK"),
         ("a sign", b"HTTP/1.1 +20 OK"), ("a minus", b"HTTP/1.1 -20 OK"), ("hexadecimal", b"HTTP/1.1 0xc OK"), ("below 100", b"HTTP/1.1 099 OK"), ("000", b"HTTP/1.1 000 OK"),
         ("600", b"HTTP/1.1 600 OK"), ("999", b"HTTP/1.1 999 OK"), ("two spaces before", b"HTTP/1.1  200 OK"), ("a tab before", b"HTTP/1.1\t200 OK"),
         ("a tab behind", b"HTTP/1.1 200\tOK"), ("a space first", b" HTTP/1.1 200 OK"), ("lower case", b"http/1.1 200 OK"), ("version 1.2", b"HTTP/1.2 200 OK"),
@@ -52,6 +52,8 @@ BAD_HEADS = [
     case("9110 §15.2.2", "101 that nobody asked for", b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"),
     case("9110 §15.2.2", "101 to another protocol", b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"),
     case("9112 §6.1", "103 in chunks", b"HTTP/1.1 103 Early Hints\r\n" + CHUNKED + b"\r\n0\r\n\r\n" + ok(b"Content-Length: 0\r\n")),
+    case("9112 §6.1", "103 in chunks, and none came", b"HTTP/1.1 103 Early Hints\r\n" + CHUNKED + b"\r\n" + ok(b"Content-Length: 0\r\n")),
+    case("9110 §8.6", "103 with a length, and nothing came", b"HTTP/1.1 103 Early Hints\r\nContent-Length: 1\r\n\r\n" + ok(b"Content-Length: 0\r\n")),
     case("9110 §8.6", "103 with a length", b"HTTP/1.1 103 Early Hints\r\nContent-Length: 67\r\n\r\n" + POISON + ok(b"Content-Length: 0\r\n")),
     case("9110 §8.6", "100 with a length", b"HTTP/1.1 100 Continue\r\nContent-Length: 67\r\n\r\n" + POISON + ok(b"Content-Length: 0\r\n")),
     case("9110 §15.2", "33 heads of 1xx", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 33 + ok(b"Content-Length: 0\r\n")),
@@ -74,6 +76,23 @@ def test_a_head_that_is_no_answer_is_502(edge, head, send):
         assert answer.status == 502
         if method != "HEAD":
             assert problem(answer, "upstream_invalid")["reason"] == "upstream_invalid"
+        connection = nothing_is_poisoned(edge, client)
+    given_up(edge, connection)
+
+
+AT_ONCE = [
+    case("9112 §4", name, data) for name, data in [
+        ("another protocol", b"SSH-2"), ("one byte of another protocol", b"\x15"), ("an end of line in the name", b"HTTP\n"), ("a line of the name alone", b"HTTP/1.1\n"), ("lower case", b"http/"),
+        ("a control byte in the reason", b"HTTP/1.1 200 O\x01"), ("a bare LF in the reason", b"HTTP/1.1 200 OK\n"), ("a status that is no number", b"HTTP/1.1 2x0 OK"), ("another version", b"HTTP/3.0 200 OK"),
+        ("a NUL in a value", b"HTTP/1.1 200 OK\r\nX-A: a\0"), ("a bare LF behind a field", b"HTTP/1.1 200 OK\r\nX-A: 1\n"), ("a head of 60 KiB without its end", b"HTTP/1.1 200 OK\r\nX-A: " + b"a" * 61440)]]
+
+
+@pytest.mark.parametrize("data", AT_ONCE)
+def test_what_can_be_no_head_is_502_before_it_ends(edge, data):
+    """The service says no more and does not close: nobody waits for what cannot become an answer."""
+    with edge.client() as client:
+        asked(edge, client, data)
+        assert problem(client.response(), "upstream_invalid")["reason"] == "upstream_invalid"
         connection = nothing_is_poisoned(edge, client)
     given_up(edge, connection)
 
