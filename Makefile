@@ -36,7 +36,7 @@ NO_ASLR := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 export ASAN_OPTIONS := detect_leaks=0:abort_on_error=0:exitcode=99
 export TSAN_OPTIONS := halt_on_error=1:exitcode=99
 
-.PHONY: help deps build release services test integration conformance acceptance lint format asan tsan fuzz fuzz-all hot-path-gate \
+.PHONY: help deps build release services test integration conformance refusal-sites acceptance lint format asan tsan fuzz fuzz-all hot-path-gate \
 	bench-smoke bench-gate demo dev ci install
 
 help: ## this list
@@ -71,6 +71,9 @@ integration: release ## tests of the running gateway; FILTER=words for some of t
 
 conformance: release ## what RFC 9110, 9112 and 9113 ask, clause by clause, of the running gateway; FILTER=words for some
 	GATEHOUSE_BIN=$(BIN)/gatehouse $(PYTEST) Tests/ConformanceTests $(if $(FILTER),-k '$(FILTER)')
+
+refusal-sites: ## which case fails when a refusal of HTTP, HTTP1 or HTTP2 is switched off, one after the other: minutes
+	Tests/ConformanceTests/refusal-sites
 
 acceptance: release ## the integration tests at full size: minutes, not seconds
 	GATEHOUSE_BIN=$(BIN)/gatehouse GATEHOUSE_FULL=1 $(PYTEST) Tests/Integration Tests/ConformanceTests $(if $(FILTER),-k '$(FILTER)')

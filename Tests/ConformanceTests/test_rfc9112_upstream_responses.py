@@ -24,6 +24,7 @@ BAD_HEADS = [
         ("a tab behind", b"HTTP/1.1 200\tOK"), ("a space first", b" HTTP/1.1 200 OK"), ("lower case", b"http/1.1 200 OK"), ("version 1.2", b"HTTP/1.2 200 OK"),
         ("version 2.0", b"HTTP/2.0 200 OK"), ("version 0.9", b"HTTP/0.9 200 OK"), ("a version of two digits", b"HTTP/1.10 200 OK"), ("NUL in the reason", b"HTTP/1.1 200 O\0K"),
         ("a control byte in the reason", b"HTTP/1.1 200 O\x1bK"), ("a bare CR in the reason", b"HTTP/1.1 200 O\rK"), ("a bare LF in the reason", b"HTTP/1.1 200 O\nK"),
+        ("a control byte and LF behind the reason", b"HTTP/1.1 200 OK\x01\nX-A: 1"), ("LF LF behind the reason", b"HTTP/1.1 200 OK\n\nX-A: 1"),
         ("an empty line first", b"\r\nHTTP/1.1 200 OK"), ("a bare LF first", b"\nHTTP/1.1 200 OK"), ("a request", b"GET / HTTP/1.1"), ("html", b"<html><body>hello there</body></html>")]),
     case("9112 §2.2", "a bare LF behind the status line", b"HTTP/1.1 200 OK\nContent-Length: 0\r\n\r\n"),
     case("9112 §2.2", "a bare LF behind a field", b"HTTP/1.1 200 OK\r\nContent-Length: 0\n\r\n"),
@@ -269,6 +270,23 @@ def test_bytes_behind_an_answer_are_nobodys(edge, send, response, later):
         used = nothing_is_poisoned(edge, client)
         assert used is connection
     given_up(edge, connection)
+
+
+ANNOUNCED = [
+    case("9110 §8.6", "204 with a length", ok(LENGTH, status=b"204 No Content")),
+    case("9112 §6.1", "204 in chunks", ok(CHUNKED, status=b"204 No Content")),
+]
+
+
+@pytest.mark.parametrize("response", ANNOUNCED)
+def test_a_body_that_is_announced_where_none_may_be_ends_the_connection(edge, response):
+    """It has not come yet, and may: before the next answer."""
+    with edge.client() as client:
+        asked(edge, client, response)
+        answer = read_answer(client)
+        assert (answer.status, answer.all(b"content-length"), answer.all(b"transfer-encoding")) == (204, [], [])
+        given_up(edge, edge.recorder.arrived().connection)
+        nothing_is_poisoned(edge, client)
 
 
 INTERIM = [
