@@ -213,6 +213,9 @@ struct Blueprint: Sendable {
                 names.append(claim.field)
             }
         }
+        // As they are, they are known and framed the message. `Content_Length` is another field to us and to HTTP, and the
+        // same to whatever stands behind CGI or WSGI, whose variables have no hyphens.
+        names += ["Content-Length", "Transfer-Encoding"]
         return names.map { Array($0.utf8) }
     }
 

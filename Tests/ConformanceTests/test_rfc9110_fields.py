@@ -101,6 +101,18 @@ def test_what_the_gateway_vouches_for_a_client_cannot_say(edge, name):
     assert value not in received.raw and b"again" not in received.raw
 
 
+FRAMING = [
+    case("9112 §11.2", spelt.decode(), spelt, value) for spelt, value in [
+        (b"Content_Length", b"5"), (b"content_length", b"0"), (b"CONTENT_LENGTH", b"99"), (b"Transfer_Encoding", b"chunked"), (b"TRANSFER_ENCODING", b"chunked")]]
+
+
+@pytest.mark.parametrize("name,value", FRAMING)
+def test_what_frames_a_message_has_one_spelling(edge, name, value):
+    """A service that reads `-` and `_` alike, as CGI does, would see a second framing: the field ends here."""
+    data = b"POST /h HTTP/1.1\r\n" + HOST + name + b": " + value + b"\r\nContent-Length: 3\r\nA: 1\r\n\r\nabc"
+    passes(edge, data, b"POST /h HTTP/1.1", [b"Content-Length: 3", b"A: 1"], b"abc")
+
+
 def test_what_the_gateway_says_itself(edge):
     received = passes(edge, get(b""), b"GET /h HTTP/1.1", [])
     assert received.all(b"x-forwarded-for") == [b"127.0.0.1"] and received.all(b"x-forwarded-proto") == [b"http"]
