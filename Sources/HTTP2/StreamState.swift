@@ -46,7 +46,7 @@ struct StreamMarks: OptionSet {
     /// RST_STREAM came from the peer.
     static let resetByPeer = StreamMarks(rawValue: 1 << 24)
     /// nghttp2 refused the head: `tellRequest` tells of that.
-    static let isMalformed = StreamMarks(rawValue: 1 << 26)
+    static let isMalformed = StreamMarks(rawValue: 1 << 27)
 }
 
 /// One stream. Lives from its HEADERS until both nghttp2 and the caller have let go of it.

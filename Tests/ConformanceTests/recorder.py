@@ -46,8 +46,13 @@ class Request:
             raise NotHTTP(f"{names.count(b'host')} Host fields")
         if names.count(b"content-length") + names.count(b"transfer-encoding") > 1:
             raise NotHTTP(f"framing told more than once: {self.fields}")
-        if ENDS_HERE & set(names):
-            raise NotHTTP(f"fields of the client's connection: {ENDS_HERE & set(names)}")
+        found = ENDS_HERE & set(names)
+        # The gateway's own handshake for a tunnel (RFC 6455 §4.1); nothing else may be asked of a service's connection.
+        asked = [(name, value.lower()) for name, value in self.fields if name in (b"connection", b"upgrade")]
+        if sorted(asked) == [(b"connection", b"upgrade"), (b"upgrade", b"websocket")]:
+            found -= {b"connection", b"upgrade"}
+        if found:
+            raise NotHTTP(f"fields of the client's connection: {found}")
         self.length = None
         for name, value in self.fields:
             if name == b"content-length":

@@ -28,10 +28,6 @@ ROWS = [
     *(Row("8.3", f"an unknown pseudo-field {name!r}", ask(more=[(name, "1")]), malformed(), Nothing())
       for name in (":custom", ":", "::path", ":path ", ":host", ":Path", ":PATH", ":method:", ":version", ":reason")),
     Row("8.3", "a pseudo-field of responses", ask(more=[(":status", "200")]), stream_error(PROTOCOL_ERROR), Nothing()),
-    Row("8.3", ":protocol without our leave (RFC 8441 §3)", ask(more=[(":protocol", "websocket")]),
-        stream_error(PROTOCOL_ERROR), Nothing()),
-    Row("8.3", "CONNECT with :protocol without our leave (RFC 8441 §4)",
-        ask(method="CONNECT", more=[(":protocol", "websocket")]), either(stream_error(PROTOCOL_ERROR), Answered(501)), Nothing()),
     Row("8.3.1", "no :method", fields(SCHEME, AUTHORITY, PATH), malformed(), Nothing()),
     Row("8.3.1", "no :scheme", fields(METHOD, AUTHORITY, PATH), malformed(), Nothing()),
     Row("8.3.1", "no :path", fields(METHOD, SCHEME, AUTHORITY), malformed(), Nothing()),

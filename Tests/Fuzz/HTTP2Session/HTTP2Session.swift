@@ -188,6 +188,10 @@ private struct Connection: ~Copyable {
             streams[id]?.taken = nil
             respond(id, endsStream: true)
         case 5: session.releaseHead(id)
+        case 6 where head.asksWebSocket:
+            respond(id, endsStream: false)
+            session.openTunnel(id)
+            session.endBody(id)
         default: break
         }
     }
@@ -247,8 +251,11 @@ private func checkHead(_ head: borrowing RequestHead, _ span: RawSpan, endsStrea
     let pool = BlockPool(limit: 1)
     var written = ByteQueue()
     guard var writer = HeadWriter(from: pool) else { return }
+    // A tunnel is asked for by Upgrade there (RFC 8441 §5).
+    let get = StaticString("GET").utf8Span
+    let method = head.asksWebSocket ? get : span[head.methodBytes]
     writer.requestLine(
-        method: span[head.methodBytes], path: span[head.path], query: span[head.query],
+        method: method, path: span[head.path], query: span[head.query],
         hasQuery: head.hasQuery)
     writer.field("host: ", span[head.authority])
     for index in 0..<head.fields.count where head.fields[index].known != .host {
@@ -257,6 +264,7 @@ private func checkHead(_ head: borrowing RequestHead, _ span: RawSpan, endsStrea
         writer.field(span[line.name], span[line.value])
     }
     if head.framing == .stream { writer.text("transfer-encoding: chunked\r\n") }
+    if head.asksWebSocket { writer.text("connection: Upgrade\r\nupgrade: websocket\r\n") }
     writer.end()
     guard writer.finish(into: &written) else { preconditionFailure("4 KiB did not fit 16 KiB") }
     let text = written.array
@@ -266,12 +274,13 @@ private func checkHead(_ head: borrowing RequestHead, _ span: RawSpan, endsStrea
     let limits = HeadLimits(requestLine: 2048, head: 16384, fields: 40)
     let step = RequestParser.parse(other, limits: limits, scanned: &scanned, into: &again)
     precondition(step == .complete(byteCount: text.count), "no HTTP/1 head, or more than one")
-    precondition(again.method == head.method && other[again.methodBytes].equals(span[head.methodBytes]))
+    precondition(other[again.methodBytes].equals(method))
+    precondition((head.method == .connect) == head.asksWebSocket, "a CONNECT that is none of ours")
     precondition(other[again.path].equals(span[head.path]) && again.hasQuery == head.hasQuery)
     precondition(other[again.query].equals(span[head.query]))
     precondition(other[again.authority].equals(span[head.authority]))
     switch head.framing {
-    case .none: precondition(again.framing == .none && endsStream)
+    case .none: precondition(again.framing == .none && (endsStream || head.asksWebSocket))
     case .length: precondition(again.framing == head.framing)
     case .stream: precondition(again.framing == .chunked)
     case .chunked, .close: preconditionFailure("no framing of HTTP/2")
@@ -285,5 +294,6 @@ private func checkHead(_ head: borrowing RequestHead, _ span: RawSpan, endsStrea
         precondition(twin.known == line.known && twin.known != .connection)
         position += 1
     }
-    precondition(again.fields.count == position + (head.framing == .stream ? 1 : 0))
+    let added = head.asksWebSocket ? 2 : head.framing == .stream ? 1 : 0
+    precondition(again.fields.count == position + added)
 }
