@@ -49,6 +49,10 @@ extension ModelBuilder {
             redirects: Set(listeners.settings.indices.filter { listeners.settings[$0].securePort != nil }),
             issuers: issuers.names, limits: limits.names,
             services: services.names,
+            ownFields: Set(
+                ([requestID.header] + issuers.settings.flatMap { $0.forwardedClaims.map(\.field) })
+                    .map(Self.comparable)),
+            requestIDHeader: Self.comparable(requestID.header),
             limitOwners: limits.owners, timeouts: services.timeouts, bodyBytes: http.bodyBytes,
             mergesSlashes: mergesSlashes)
         return Configuration(

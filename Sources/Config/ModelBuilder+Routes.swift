@@ -8,6 +8,9 @@ struct RouteSurroundings {
     let issuers: [String: Int]
     let limits: [String: Int]
     let services: [String: Int]
+    /// Fields of requests that the gateway itself writes, in comparable form.
+    let ownFields: Set<String>
+    let requestIDHeader: String
     /// By index of the limit.
     let limitOwners: [LimitSettings.Owner]
     /// By index of the service.
@@ -61,8 +64,9 @@ extension ModelBuilder {
             of: node, "a route",
             built: [
                 "name", "match", "to", "auth", "limits", "body", "timeouts", "path", "preserve_host", "log",
+                "headers",
             ],
-            notBuilt: ["headers", "require", "cors", "concurrency"])
+            notBuilt: ["require", "cors", "concurrency"])
         let name = text(required("name", of: map), "name")
         if let name { checkName(name.value, at: name.place) }
         let matchNode = required("match", of: map)
@@ -96,12 +100,19 @@ extension ModelBuilder {
         let stripsPrefix = boolean(path["strip_prefix"], "strip_prefix", default: false)
         let preservesHost = boolean(map["preserve_host"], "preserve_host", default: false)
         let isLogged = word(map["log"], "log", default: true, ["none": false])
+        let headers = keys(of: map["headers"], "headers", built: ["request", "response"])
+        let requestFields = fieldEdits(
+            headers["request"], "request", reserved: Self.reservedFields.union(surroundings.ownFields))
+        let responseFields = fieldEdits(
+            headers["response"], "response",
+            reserved: Self.reservedResponseFields.union([surroundings.requestIDHeader]))
         guard let name, let prefix else { return nil }
         return RouteSettings(
             name: name, prefix: prefix, hosts: hosts, listeners: listeners, service: service ?? 0,
             authentication: authentication ?? .none, limits: limits, bodyMaxBytes: bodyMax,
             limitsBodyItself: bodyNode != nil, timeouts: timeouts,
-            stripsPrefix: stripsPrefix, preservesHost: preservesHost, isLogged: isLogged)
+            stripsPrefix: stripsPrefix, preservesHost: preservesHost, isLogged: isLogged,
+            requestFields: requestFields, responseFields: responseFields)
     }
 
     /// A limit by subject where nobody is asked for a token has nobody to count.

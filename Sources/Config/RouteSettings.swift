@@ -73,6 +73,22 @@ public struct RouteSettings: Sendable, Hashable {
     public let preservesHost: Bool
     /// `false` = no access line; counters go on.
     public let isLogged: Bool
+    public let requestFields: FieldEditSettings
+    /// Of answers that come from the service.
+    public let responseFields: FieldEditSettings
+}
+
+/// What a route changes of the fields that pass it, in one direction. Names compare without case, `_` counts as `-`; none
+/// stands twice, and none frames a message, belongs to one connection or is the gateway's own to write.
+public struct FieldEditSettings: Sendable, Hashable {
+    public struct Field: Sendable, Hashable {
+        public let name: String
+        /// Printable ASCII without space around it; not empty.
+        public let value: String
+    }
+
+    public let set: [Field]
+    public let removed: [String]
 }
 
 /// A host name that a route is for, in lower case.

@@ -268,7 +268,14 @@ struct Blueprint: Sendable {
             requestTimeout: UInt64(route.timeouts.requestNanoseconds),
             idleTimeout: UInt64(route.timeouts.idleNanoseconds),
             strippedBytes: route.stripsPrefix ? prefix.count : 0, preservesHost: route.preservesHost,
-            isLogged: route.isLogged)
+            isLogged: route.isLogged, requestEdits: Blueprint.makeEdits(route.requestFields),
+            responseEdits: Blueprint.makeEdits(route.responseFields))
+    }
+
+    private static func makeEdits(_ edits: FieldEditSettings) -> FieldEdits {
+        FieldEdits(
+            set: edits.set.map { (Array($0.name.utf8), Array($0.value.utf8)) },
+            remove: edits.removed.map { Array($0.utf8) })
     }
 
     private func makeLimit(_ settings: LimitSettings) -> LimitPlan {

@@ -140,6 +140,8 @@ struct Exchange: ~Copyable {
     var idleTimeout: UInt64 = 0
     var requestTimeout: UInt64 = 0
     var echoesRequestID = true
+    /// Whether the route edits the fields of requests.
+    var editsRequest = false
 
     init(
         downstream: SlabID, stream: StreamID?, snapshot: SlabID, note: consuming Block,

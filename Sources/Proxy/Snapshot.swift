@@ -81,6 +81,9 @@ public struct RoutePlan: ~Copyable, Sendable {
     let strippedBytes: Int
     let preservesHost: Bool
     let isLogged: Bool
+    let requestEdits: FieldEdits
+    /// Of answers of the service; those of the gateway itself are not edited.
+    let responseEdits: FieldEdits
     /// Whether any limit can be judged before the token is, and whether any waits for it.
     let hasSubjectLimits: Bool
 
@@ -88,7 +91,8 @@ public struct RoutePlan: ~Copyable, Sendable {
         label: Int, name: [UInt8], service: Int, issuer: Int, limits: consuming FixedArray<LimitPlan>,
         bodyLimit: Int, streamLimit: Int, connectTimeout: UInt64, requestTimeout: UInt64, idleTimeout: UInt64,
         strippedBytes: Int,
-        preservesHost: Bool, isLogged: Bool
+        preservesHost: Bool, isLogged: Bool, requestEdits: consuming FieldEdits,
+        responseEdits: consuming FieldEdits
     ) {
         self.label = label
         self.name = FixedArray(name)
@@ -106,6 +110,8 @@ public struct RoutePlan: ~Copyable, Sendable {
         self.strippedBytes = strippedBytes
         self.preservesHost = preservesHost
         self.isLogged = isLogged
+        self.requestEdits = requestEdits
+        self.responseEdits = responseEdits
     }
 }
 

@@ -195,6 +195,7 @@ extension Worker {
     /// Copies what the exchange needs of the plan for as long as it lives.
     private mutating func takePlan(_ id: SlabID, _ route: Int) {
         exchanges[id].route = route
+        exchanges[id].editsRequest = !snapshots[current].routes[route].requestEdits.isEmpty
         exchanges[id].bodyLimit = snapshots[current].routes[route].bodyLimit
         exchanges[id].idleTimeout = snapshots[current].routes[route].idleTimeout
         exchanges[id].requestTimeout = snapshots[current].routes[route].requestTimeout

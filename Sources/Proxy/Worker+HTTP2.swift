@@ -239,6 +239,13 @@ extension Worker {
         let endsStream = exchanges[id].responseBody.isEnded
         exchanges[id].responseFraming = endsStream ? .none : .frames
         downstreams[downstream].session?.beginResponse(status: responseHead.status)
+        let snapshot = exchanges[id].snapshot
+        let route = exchanges[id].route
+        if !snapshots[snapshot].routes[route].responseEdits.isEmpty {
+            apart(&downstreams, snapshots) {
+                $1[snapshot].routes[route].responseEdits.add(to: &$0[downstream])
+            }
+        }
         addStreamFields(id)
         downstreams[downstream].session?.submitResponse(
             stream, fields: responseHead.fields, bytes: bytes, endsStream: endsStream)

@@ -21,8 +21,16 @@ extension Worker {
         let beginsTrace =
             (seesTrace || snapshots[current].tracing == .generate) && takeTrace(id, bytes)
         if requestHead.asksWebSocket, let refusal = prepareTunnel(id, bytes) { return refusal }
+        let snapshot = current
+        let isEdited = exchanges[id].editsRequest
+        if isEdited {
+            apart(&requestHead, snapshots) {
+                $1[snapshot].routes[route].requestEdits.apply(to: &$0.fields, of: bytes)
+            }
+        }
         // 4 KiB are for what we add; a block of the usual size does for nearly every head.
-        let isLarge = bytes.byteCount > blocks.blockCapacity &- 4096
+        let added = 4096 &+ (isEdited ? snapshots[snapshot].routes[route].requestEdits.byteCount : 0)
+        let isLarge = bytes.byteCount > blocks.blockCapacity &- added
         guard var writer = isLarge ? HeadWriter(from: largeBlocks) : HeadWriter(from: blocks) else {
             return .overloaded
         }
@@ -36,7 +44,6 @@ extension Worker {
         writer.text("Host: ")
         let hostStart = writer.byteCount
         let service = snapshots[current].routes[route].service
-        let snapshot = current
         let choice = apart(&pools, snapshots) { $0.pick($1[snapshot].services[service], avoiding: -1) }
         exchanges[id].endpointChoice = choice
         if snapshots[current].routes[route].preservesHost, !requestHead.authority.isEmpty {
@@ -47,6 +54,7 @@ extension Worker {
         }
         writer.text("\r\n")
         writer.fields(requestHead.fields, of: bytes, isText: exchanges[id].stream == nil)
+        if isEdited { snapshots[snapshot].routes[route].requestEdits.write(to: &writer) }
         writeForwarding(&writer, id, bytes, peer: peer, isTrusted: isTrusted)
         writer.bytes(snapshots[current].requestIDField.span)
         writer.field(": ", exchanges[id].note.bytes[exchanges[id].facts.requestID])
@@ -409,21 +417,39 @@ extension Worker {
         guard isLast else { return true }
         var trailers = ByteQueue()
         swap(&trailers, &exchanges[id].requestTrailers)
-        return writeTrailers(&trailers, into: &framed)
+        return writeTrailers(&trailers, into: &framed, editor: exchanges[id].editsRequest ? id : nil)
     }
 
     /// The last chunk, and behind it those trailer fields that may be forwarded.
-    mutating func writeTrailers(_ trailers: inout ByteQueue, into framed: inout ByteQueue) -> Bool {
+    /// `editor` is the exchange whose route edits the fields of requests, where these are a request's.
+    mutating func writeTrailers(
+        _ trailers: inout ByteQueue, into framed: inout ByteQueue, editor: SlabID? = nil
+    ) -> Bool {
         guard !trailers.isEmpty, trailers.makeContiguous(in: largeBlocks),
             Trailers.parse(trailers.firstBytes, into: &trailerFields), var writer = HeadWriter(from: blocks)
         else { return ChunkWriter.last(hasTrailers: false, into: &framed, from: blocks) }
         for index in 0..<trailerFields.count where isVouched(trailers.firstBytes[trailerFields[index].name]) {
             trailerFields.drop(index)
         }
+        if let editor { dropEdited(of: trailers.firstBytes, by: editor) }
         guard ChunkWriter.last(hasTrailers: true, into: &framed, from: blocks) else { return false }
         writer.fields(trailerFields, of: trailers.firstBytes, isText: true)
         writer.end()
         return writer.finish(into: &framed)
+    }
+
+    /// What a route sets or removes does not come back behind the body.
+    private mutating func dropEdited(of bytes: RawSpan, by id: SlabID) {
+        let snapshot = exchanges[id].snapshot
+        let route = exchanges[id].route
+        for index in 0..<trailerFields.count {
+            // The answer has begun, and the names that were edited are forgotten: then no trailer goes on.
+            if snapshot.isNone
+                || snapshots[snapshot].routes[route].requestEdits.removes(bytes[trailerFields[index].name])
+            {
+                trailerFields.drop(index)
+            }
+        }
     }
 
     func isVouched(_ name: RawSpan) -> Bool {

@@ -279,14 +279,24 @@ extension Worker {
         }
         exchanges[id].facts.status = responseHead.status
         exchanges[id].hasAnswered = true
+        let snapshot = exchanges[id].snapshot
+        let route = exchanges[id].route
+        let isEdited = !snapshots[snapshot].routes[route].responseEdits.isEmpty
+        if isEdited {
+            apart(&responseHead, snapshots) {
+                $1[snapshot].routes[route].responseEdits.apply(to: &$0.fields, of: bytes)
+            }
+        }
         if exchanges[id].stream != nil { return forwardStreamHead(id, bytes) }
 
-        let isLarge = bytes.byteCount > blocks.blockCapacity &- 2048
+        let added = 2048 &+ (isEdited ? snapshots[snapshot].routes[route].responseEdits.byteCount : 0)
+        let isLarge = bytes.byteCount > blocks.blockCapacity &- added
         guard var writer = isLarge ? HeadWriter(from: largeBlocks) : HeadWriter(from: blocks) else {
             return false
         }
         writer.statusLine(responseHead.status)
         writer.fields(responseHead.fields, of: bytes, isText: true)
+        if isEdited { snapshots[snapshot].routes[route].responseEdits.write(to: &writer) }
         switch responseHead.framing {
         case .none: exchanges[id].responseFraming = .none
         case .length: exchanges[id].responseFraming = .plain

@@ -111,10 +111,6 @@ import Testing
                 "8:44: weights are not built yet in this version; name one service"
             ),
             (
-                "routes: [{name: a, match: {prefix: /}, to: core, headers: {request: {remove: [X-Debug]}}}]",
-                "8:50: 'headers' is not built yet in this version"
-            ),
-            (
                 "routes: [{name: a, match: {prefix: /}, to: core, require: {scopes: [s]}}]",
                 "8:50: 'require' is not built yet in this version"
             ),

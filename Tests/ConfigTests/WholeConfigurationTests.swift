@@ -84,6 +84,7 @@ private let whole = """
         timeouts: {request: 9s}
         path: {strip_prefix: true}
         preserve_host: true
+        headers: {request: {set: {X-Service: other, X-B: "a b"}, remove: [X-Debug]}, response: {remove: [Server]}}
         log: none
       - {name: second, match: {prefix: /}, to: core, timeouts: {connect: 10ms, idle: 24h}}
     """
@@ -201,6 +202,8 @@ private let second = 1_000_000_000
         #expect(first.timeouts.connectNanoseconds == 5 * second)
         #expect(first.limitsBodyItself && !it.routes[1].limitsBodyItself)
         #expect(first.stripsPrefix && first.preservesHost && !first.isLogged)
+        #expect(first.requestFields.set.map(\.value) == ["other", "a b"])
+        #expect(first.requestFields.removed == ["X-Debug"] && first.responseFields.removed == ["Server"])
         let other = it.routes[1]
         #expect(other.listeners == .all && other.service == 0 && other.authentication == .issuer(0))
         #expect(other.limits == [0, 1] && other.bodyMaxBytes == .max && other.isLogged)
