@@ -50,6 +50,15 @@ enum AddressParser {
         }
     }
 
+    /// Why a path cannot be that of a socket, `nil` when it can.
+    static func flaw(inSocketPath path: String) -> String? {
+        if !path.hasPrefix("/") || path.hasSuffix("/") {
+            return "a socket's path begins with '/' and ends with its name"
+        }
+        let most = ConfigurationBounds.socketPathBytes
+        return path.utf8.count > most ? "a socket's path has at most \(most) bytes" : nil
+    }
+
     static func port(_ text: Substring) -> UInt16? {
         guard let value = Quantity.integer(String(text)) else { return nil }
         return UInt16(exactly: value)
@@ -157,9 +166,15 @@ enum EndpointAddressError: Error, Equatable {
 }
 
 extension EndpointAddress {
-    /// `http://host` or `http://host:port`, or `https`, `h2c` or `h2` in place of `http`. Nothing may follow: what a request asks for is the client's business.
+    /// `http://host` or `http://host:port`, with `https`, `h2c` or `h2` in place of `http`, or `unix:/path`. Nothing may follow:
+    /// what a request asks for is the client's business.
     init(url: String) throws(EndpointAddressError) {
-        if url.hasPrefix("unix:") { throw .notBuilt("unix") }
+        if url.hasPrefix("unix:") {
+            let path = String(url.dropFirst(5))
+            if let flaw = AddressParser.flaw(inSocketPath: path) { throw .malformed(flaw) }
+            self.init(scheme: .http, host: .unix(path), port: 0, authority: "localhost")
+            return
+        }
         guard let separator = url.firstRange(of: "://") else { throw .malformed("it has no scheme") }
         guard let scheme = EndpointScheme(rawValue: String(url[..<separator.lowerBound])) else {
             throw .malformed("the scheme is not http, https, h2c or h2")

@@ -43,6 +43,29 @@ public struct BindAddress: Sendable, Hashable {
     }
 }
 
+/// Where a listener stands.
+public enum ListenAddress: Sendable, Hashable {
+    case internet(BindAddress)
+    /// A socket in the file system, by its absolute path.
+    case unix(path: String)
+    /// A socket that systemd has opened, by the name that it was given.
+    case systemd(name: String)
+
+    /// As the user wrote it.
+    public var text: String {
+        switch self {
+        case .internet(let address): address.text
+        case .unix(let path): "unix:\(path)"
+        case .systemd(let name): "systemd:\(name)"
+        }
+    }
+
+    public var internet: BindAddress? {
+        guard case .internet(let address) = self else { return nil }
+        return address
+    }
+}
+
 /// A network: all addresses that share the first `lengthBits` bits, in the 128-bit space that holds IPv4 as mapped
 /// addresses (so `10.0.0.0/8` has 104 bits).
 public struct AddressPrefix: Sendable, Hashable {
@@ -79,10 +102,13 @@ public struct EndpointAddress: Sendable, Hashable {
         case address(HostAddress)
         /// A DNS name, in lower case.
         case name(String)
+        /// A socket in the file system, by its absolute path.
+        case unix(String)
     }
     public let scheme: EndpointScheme
     public let host: Host
     public let port: UInt16
-    /// What a request's `Host` says when the client's own is not preserved: host and port as in the URL, without a default port.
+    /// What a request's `Host` says when the client's own is not preserved: host and port as in the URL, without a default port;
+    /// `localhost` for a socket in the file system.
     public let authority: String
 }

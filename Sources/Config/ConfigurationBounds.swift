@@ -27,6 +27,8 @@ public enum ConfigurationBounds {
     public static let bodyBytes = 0...(1 << 50)
     public static let fields = 1...200
     public static let prefixBytes = 1024
+    /// What the kernel's `sockaddr_un` holds.
+    public static let socketPathBytes = 107
     /// Of one route in one direction, names to be set and to be removed together.
     public static let fieldEdits = 32
     /// What they may add to a head, names and values together.

@@ -2,7 +2,7 @@
 public struct ListenerSettings: Sendable, Hashable {
     public let name: Located<String>
     /// At least one; no two listeners share an address (port 0 apart: the kernel chooses).
-    public let addresses: [Located<BindAddress>]
+    public let addresses: [Located<ListenAddress>]
     public let protocols: ListenerProtocols
     /// Whether each connection must begin with a preamble of the PROXY protocol, from a trusted proxy.
     public let requiresPreamble: Bool

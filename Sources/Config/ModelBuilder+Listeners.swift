@@ -35,9 +35,11 @@ extension ModelBuilder {
 
     /// Two listeners on one address would share it in silence, each with a part of the connections.
     mutating func checkAddresses(_ listeners: ListenerSection, _ admin: Located<BindAddress>?) {
-        var seen: [BindAddress: Place] = [:]
-        let all = listeners.settings.flatMap(\.addresses) + (admin.map { [$0] } ?? [])
-        for address in all where address.value.port != 0 {
+        var seen: [ListenAddress: Place] = [:]
+        let all =
+            listeners.settings.flatMap(\.addresses)
+            + (admin.map { [Located(.internet($0.value), at: $0.place)] } ?? [])
+        for address in all where address.value.internet?.port != 0 {
             if let first = seen[address.value] {
                 report(
                     at: address.place,
@@ -54,14 +56,18 @@ extension ModelBuilder {
         let map = keys(
             of: node, "a listener",
             built: ["bind", "protocols", "proxy_protocol", "redirect_to_https", "connections", "tls"])
-        var addresses: [Located<BindAddress>] = []
+        var addresses: [Located<ListenAddress>] = []
         let bind = required("bind", of: map)
         for text in texts(bind, "bind", 1...ConfigurationBounds.addressesPerListener) {
-            if text.value.hasPrefix("unix:") || text.value.hasPrefix("systemd:") {
-                reportNotBuilt(text.value, at: text.place)
-            } else if let address = bindAddress(text, "bind") {
-                addresses.append(address)
-            }
+            if let address = listenAddress(text) { addresses.append(Located(address, at: text.place)) }
+        }
+        let requiresPreamble = requiresPreamble(map["proxy_protocol"], client)
+        for address in addresses where requiresPreamble {
+            guard case .unix = address.value else { continue }
+            report(
+                at: address.place,
+                "who connects to \(address.value.text.shown) has no address that could be trusted: it cannot be beside proxy_protocol: required"
+            )
         }
         let connections = keys(of: map["connections"], "connections", built: ["max", "per_client"])
         let counts = 1...10_000_000
@@ -73,12 +79,34 @@ extension ModelBuilder {
             name: name,
             addresses: addresses,
             protocols: protocols(map["protocols"], hasTLS: map["tls"] != nil),
-            requiresPreamble: requiresPreamble(map["proxy_protocol"], client),
+            requiresPreamble: requiresPreamble,
             securePort: securePort(map["redirect_to_https"], hasTLS: map["tls"] != nil),
             connections: ConnectionSettings(
                 max: most, perClient: integer(connections["per_client"], "per_client", default: 1_000, counts)
             ),
             tls: tls(map["tls"]))
+    }
+
+    private mutating func listenAddress(_ text: Located<String>) -> ListenAddress? {
+        if text.value.hasPrefix("unix:") {
+            let path = String(text.value.dropFirst(5))
+            if let flaw = AddressParser.flaw(inSocketPath: path) {
+                report(at: text.place, "\(flaw), found \(text.value.shown)")
+            }
+            return .unix(path: path)
+        }
+        if text.value.hasPrefix("systemd:") {
+            let name = String(text.value.dropFirst(8))
+            // FileDescriptorName= of systemd.socket(5): no colon, which separates them.
+            if name.isEmpty || name.utf8.count > 255 || name.utf8.contains(UInt8(ascii: ":")) {
+                report(
+                    at: text.place,
+                    "systemd: must be followed by the FileDescriptorName= of a socket unit, found \(text.value.shown)"
+                )
+            }
+            return .systemd(name: name)
+        }
+        return bindAddress(text, "bind").map { .internet($0.value) }
     }
 
     private mutating func requiresPreamble(_ node: Node?, _ client: ClientAddressSettings) -> Bool {

@@ -47,6 +47,9 @@ extension Blueprint {
         case .name(let text):
             name = Array(text.utf8)
             isAddress = false
+        case .unix:
+            // Spoken to in clear, whatever the service's other endpoints do.
+            return .none
         }
         var identity: UInt64 = isAddress ? 1 : 2
         for part in [

@@ -47,6 +47,8 @@ struct Blueprint: Sendable {
     struct Endpoint: Sendable {
         let index: Int
         let address: SocketAddress
+        /// Of a socket in the file system; empty for any other.
+        let path: [UInt8]
         let authority: [UInt8]
         let scheme: EndpointScheme
         /// For whom its certificate must be.
@@ -135,6 +137,13 @@ struct Blueprint: Sendable {
         switch endpoint.host {
         case .address(let host):
             addresses = [SocketAddress(bytes: host.mappedBytes, port: endpoint.port, isV6: !host.isIPv4)]
+        case .unix(let path):
+            let label = household.endpoints.label(for: "unix:\(path)")
+            return [
+                Endpoint(
+                    index: label, address: .unix, path: Array(path.utf8),
+                    authority: Array(endpoint.authority.utf8), scheme: endpoint.scheme, host: endpoint.host)
+            ]
         case .name(let name):
             do {
                 addresses = try Resolver.resolve(host: name, port: endpoint.port)
@@ -146,7 +155,7 @@ struct Blueprint: Sendable {
             // The same address spoken to in another way is another endpoint.
             let scheme = endpoint.scheme == .http ? "" : endpoint.scheme.rawValue + "://"
             return Endpoint(
-                index: household.endpoints.label(for: scheme + address.text), address: address,
+                index: household.endpoints.label(for: scheme + address.text), address: address, path: [],
                 authority: Array(endpoint.authority.utf8), scheme: endpoint.scheme, host: endpoint.host)
         }
     }
@@ -305,8 +314,8 @@ struct Blueprint: Sendable {
             endpoints: FixedArray(count: endpoints[index].count) {
                 let endpoint = endpoints[index][$0]
                 return EndpointPlan(
-                    index: endpoint.index, address: endpoint.address, authority: endpoint.authority,
-                    security: security(of: endpoint, service: index))
+                    index: endpoint.index, address: endpoint.address, path: endpoint.path,
+                    authority: endpoint.authority, security: security(of: endpoint, service: index))
             },
             balance: balance, connectTimeout: UInt64(service.timeouts.connectNanoseconds),
             requestTimeout: UInt64(service.timeouts.requestNanoseconds),

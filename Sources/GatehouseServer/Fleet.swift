@@ -164,8 +164,8 @@ final class Fleet: Sendable {
             let blueprint = try Blueprint(state.configuration, generation: 1, household: household)
             for worker in 0..<workers { try startWorker(worker, blueprint.snapshot()) }
             opened = try state.listeners.open(state.configuration, household: household) {
-                worker, label, number in
-                _ = mailboxes[worker].send(.listen(label: label, number: number))
+                worker, label, number, isShared in
+                _ = mailboxes[worker].send(.listen(label: label, number: number, isShared: isShared))
             }
         } catch let error as Diagnostics {
             throw .configuration(error)
@@ -255,8 +255,9 @@ final class Fleet: Sendable {
         // All snapshots stand before the first is sent: a mistake leaves everything as it was.
         let letters = SnapshotLetters()
         for _ in 0..<workers { letters.append(try blueprint.snapshot()) }
-        let opened = try state.listeners.open(configuration, household: household) { worker, label, number in
-            _ = mailboxes[worker].send(.listen(label: label, number: number))
+        let opened = try state.listeners.open(configuration, household: household) {
+            worker, label, number, isShared in
+            _ = mailboxes[worker].send(.listen(label: label, number: number, isShared: isShared))
         }
         tellFixed(configuration, state.configuration)
         // Before the snapshot of the same generation: whoever runs that has let go.
@@ -321,6 +322,8 @@ final class Fleet: Sendable {
 
     /// After the last worker has ended: writes what the log still holds and joins all threads.
     func finish() {
+        // Files of sockets go, also where a second signal has cut the drain short.
+        state.withLock { $0.listeners.closeAll() }
         logThread.stop()
         for thread in threads.withLock({ $0 }) { thread.join() }
     }

@@ -11,10 +11,17 @@ struct Listeners: ~Copyable, Sendable {
     /// Connections that the kernel may hold for a socket before they are accepted.
     static let backlog: Int32 = 4096
 
+    /// Who may connect to a socket in the file system: everybody, as to a port of the loopback. Its folder can say otherwise.
+    static let socketMode: UInt32 = 0o666
+
     struct Socket: ~Copyable, Sendable {
         let key: String
         let label: Int
+        /// One a worker, or a single one that all of them share.
         let descriptors: FixedArray<Descriptor>
+        /// Removed with the socket.
+        let file: SocketFile?
+        var isShared: Bool { descriptors.count == 1 }
         /// The generation from which on no worker accepts from it; 0 while it is in use.
         var retiredSince = 0
     }
@@ -33,15 +40,16 @@ struct Listeners: ~Copyable, Sendable {
         self.workers = workers
     }
 
-    private static func key(_ listener: ListenerSettings, _ address: BindAddress, _ index: Int) -> String {
+    private static func key(_ listener: ListenerSettings, _ address: ListenAddress, _ index: Int) -> String {
         // Two addresses with port 0 are two sockets: their place tells them apart.
-        "\(listener.name.value) \(address.text)" + (address.port == 0 ? " #\(index)" : "")
+        "\(listener.name.value) \(address.text)" + (address.internet?.port == 0 ? " #\(index)" : "")
     }
 
     /// Opens what `configuration` has and is not open yet; nothing stays open when something fails. Then `send` is
     /// called for each new socket with its worker, label and number. Old ones stay until `closeUnused`.
     mutating func open(
-        _ configuration: Configuration, household: Household, send: (Int, Int, Int32) -> Void
+        _ configuration: Configuration, household: Household,
+        send: (Int, Int, Int32, _ isShared: Bool) -> Void
     ) throws(Diagnostics) -> [Opened] {
         var made: [SlabID] = []
         var revived: [SlabID] = []
@@ -55,18 +63,14 @@ struct Listeners: ~Copyable, Sendable {
                     if sockets[id].retiredSince > 0 { revived.append(id) }
                     continue
                 }
-                do {
+                do throws(Failure) {
                     let label = household.listeners.label(for: listener.name.value)
-                    let (id, port) = try bind(address.value, key: key, label: label)
+                    let (id, text) = try bind(address.value, key: key, label: label)
                     made.append(id)
-                    let bound = SocketAddress(
-                        bytes: address.value.host.mappedBytes, port: port, isV6: !address.value.host.isIPv4)
-                    opened.append(Opened(listener: listener.name.value, address: bound.text))
+                    opened.append(Opened(listener: listener.name.value, address: text))
                 } catch {
-                    let hint = error.isAddressInUse ? "; is another gateway running?" : ""
                     errors.append(
-                        Diagnostic(
-                            at: address.place, "cannot listen at \(address.value.text): \(error.text)\(hint)")
+                        Diagnostic(at: address.place, "cannot listen at \(address.value.text): \(error.text)")
                     )
                 }
             }
@@ -78,10 +82,15 @@ struct Listeners: ~Copyable, Sendable {
         for id in revived { sockets[id].retiredSince = 0 }
         for id in made + revived {
             for worker in 0..<workers {
-                send(worker, sockets[id].label, sockets[id].descriptors[worker].number)
+                send(worker, sockets[id].label, number(id, worker), sockets[id].isShared)
             }
         }
         return opened
+    }
+
+    /// The descriptor that a worker watches.
+    private func number(_ id: SlabID, _ worker: Int) -> Int32 {
+        sockets[id].descriptors[sockets[id].isShared ? 0 : worker].number
     }
 
     private func find(_ key: String) -> SlabID? {
@@ -89,6 +98,66 @@ struct Listeners: ~Copyable, Sendable {
             if let id = sockets.name(at: index), sockets[id].key == key { return id }
         }
         return nil
+    }
+
+    /// Why a socket could not be had.
+    private struct Failure: Error {
+        let text: String
+
+        init(_ text: String) { self.text = text }
+
+        init(_ error: SystemError) {
+            let hint =
+                error.isAddressInUse
+                ? "; is another gateway running?" : error.isOccupied ? "; what stands there is no socket" : ""
+            text = error.text + hint
+        }
+    }
+
+    /// The socket, and where it is, with the port that the kernel chose.
+    private mutating func bind(
+        _ address: ListenAddress, key: String, label: Int
+    ) throws(Failure) -> (SlabID, String) {
+        switch address {
+        case .internet(let address):
+            do throws(SystemError) {
+                let (id, port) = try bind(address, key: key, label: label)
+                let bound = SocketAddress(
+                    bytes: address.host.mappedBytes, port: port, isV6: !address.host.isIPv4)
+                return (id, bound.text)
+            } catch {
+                throw Failure(error)
+            }
+        case .unix(let path):
+            do throws(SystemError) {
+                var file: SocketFile?
+                let descriptor = try Sockets.listen(
+                    atPath: path, mode: Listeners.socketMode, backlog: Listeners.backlog, file: &file)
+                return (share(descriptor.release(), file, key: key, label: label), address.text)
+            } catch {
+                throw Failure(error)
+            }
+        case .systemd(let name):
+            do throws(Sockets.HandOverError) {
+                let descriptor = try Sockets.handedOver(name: name)
+                return (share(descriptor.release(), nil, key: key, label: label), address.text)
+            } catch {
+                switch error {
+                case .none: throw Failure("systemd has handed over no socket of this name")
+                case .several(let count):
+                    throw Failure("systemd has handed over \(count) sockets of this name")
+                case .notListening:
+                    throw Failure("what systemd has handed over is no stream socket that listens")
+                }
+            }
+        }
+    }
+
+    private mutating func share(
+        _ number: Int32, _ file: consuming SocketFile?, key: String, label: Int
+    ) -> SlabID {
+        let descriptors = FixedArray(count: 1) { _ in Descriptor(owning: number) }
+        return sockets.insert(Socket(key: key, label: label, descriptors: descriptors, file: file))
     }
 
     private mutating func bind(
@@ -112,7 +181,9 @@ struct Listeners: ~Copyable, Sendable {
             throw error
         }
         let descriptors = FixedArray(count: workers) { Descriptor(owning: numbers[$0]) }
-        return (sockets.insert(Socket(key: key, label: label, descriptors: descriptors)), place.port)
+        return (
+            sockets.insert(Socket(key: key, label: label, descriptors: descriptors, file: nil)), place.port
+        )
     }
 
     /// Tells the workers to let go of sockets that `configuration` no longer has. They are closed by `closeRetired`.
@@ -127,7 +198,7 @@ struct Listeners: ~Copyable, Sendable {
             guard let id = sockets.name(at: index), !wanted.contains(sockets[id].key),
                 sockets[id].retiredSince == 0
             else { continue }
-            for worker in 0..<workers { send(worker, sockets[id].descriptors[worker].number) }
+            for worker in 0..<workers { send(worker, number(id, worker)) }
             sockets[id].retiredSince = generation
         }
     }

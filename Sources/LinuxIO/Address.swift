@@ -38,6 +38,14 @@ public import Memory
         return SocketAddress(high: high, low: low, port: port, isV6: isV6 && !isMapped)
     }
 
+    /// The peer of a socket in the file system, which has no address. It is in no range of addresses.
+    @inlinable public static var unix: SocketAddress {
+        SocketAddress(high: .max, low: .max, port: 0, isV6: false)
+    }
+
+    /// An IPv4 address has no bit set in its first word.
+    @inlinable public var isUnix: Bool { !isV6 && high != 0 }
+
     /// Calls `body` with the 16 bytes of the address, in network order.
     @inlinable public func withAddressBytes<Result>(_ body: (RawSpan) -> Result) -> Result {
         var copy = (high, low)
@@ -46,6 +54,10 @@ public import Memory
 
     /// Appends the address as text (RFC 5952 for IPv6, without brackets and port).
     public func appendText(to block: inout Block) {
+        if isUnix {
+            block.append("unix")
+            return
+        }
         var text = InlineArray<48, CChar>(repeating: 0)
         var address = (high, low)
         unsafe withUnsafeMutableBytes(of: &text) { space in
@@ -85,6 +97,7 @@ public import Memory
 
     /// `address:port`, an IPv6 address in brackets. For messages.
     public var text: String {
+        if isUnix { return "unix" }
         let pool = BlockPool(blockBytes: 256, limit: 1)
         guard var block = pool.take() else { return "" }
         appendText(to: &block)
@@ -137,8 +150,8 @@ public enum Sockets {
             }
         }
         if result >= 0 {
-            _ = cl_no_delay(result)
             let address = SocketAddress(high: bytes.0, low: bytes.1, port: port, isV6: isV6 != 0)
+            if !address.isUnix { _ = cl_no_delay(result) }
             return .connection(Descriptor(owning: result), address)
         }
         switch -result {
@@ -155,6 +168,77 @@ public enum Sockets {
             unsafe cl_connect(address.isV6 ? 1 : 0, bytes, address.port)
         }
         return Descriptor(owning: try SystemError.check(result))
+    }
+}
+
+/// The file of a listening socket: removed when its owner lets go, unless another has been put in its place.
+public struct SocketFile: ~Copyable, Sendable {
+    private let path: String
+    private let identity: (UInt64, UInt64)
+
+    fileprivate init(path: String, identity: (UInt64, UInt64)) {
+        self.path = path
+        self.identity = identity
+    }
+
+    deinit {
+        var copy = identity
+        _ = unsafe withUnsafePointer(to: &copy) { pointer in
+            unsafe pointer.withMemoryRebound(to: UInt64.self, capacity: 2) {
+                unsafe cl_remove_socket(path, $0)
+            }
+        }
+    }
+}
+
+extension Sockets {
+    /// Bytes of the longest path (`unix(7)`).
+    public static let longestPath = 107
+
+    /// Listens at a path; `file` becomes the socket's file. One that nobody listens on any more is replaced; one that is
+    /// alive, and anything else that stands there, is an error.
+    public static func listen(
+        atPath path: String, mode: UInt32, backlog: Int32, file: inout SocketFile?
+    ) throws(SystemError) -> Descriptor {
+        var identity = (UInt64(0), UInt64(0))
+        let result = unsafe withUnsafeMutablePointer(to: &identity) { pointer in
+            unsafe pointer.withMemoryRebound(to: UInt64.self, capacity: 2) {
+                unsafe cl_listen_unix(path, mode, backlog, $0)
+            }
+        }
+        let descriptor = Descriptor(owning: try SystemError.check(result))
+        file = SocketFile(path: path, identity: identity)
+        return descriptor
+    }
+
+    /// Begins to connect to a socket in the file system. A full queue is an error at once: nothing tells when it has room.
+    public static func connect(toPath path: RawSpan) throws(SystemError) -> Descriptor {
+        let result = unsafe path.withUnsafeBytes { unsafe cl_connect_unix($0.baseAddress, $0.count) }
+        return Descriptor(owning: try SystemError.check(result))
+    }
+
+    /// Why systemd's socket of a name cannot be had.
+    public enum HandOverError: Error, Equatable {
+        case none
+        /// So many have the name.
+        case several(Int)
+        case notListening(SystemError)
+    }
+
+    /// The socket that systemd handed over by this name (`sd_listen_fds_with_names(3)`); it stays open there for the next.
+    public static func handedOver(name: String) throws(HandOverError) -> Descriptor {
+        guard let process = Machine.environment("LISTEN_PID"), process == "\(Machine.processNumber)",
+            let count = Machine.environment("LISTEN_FDS").flatMap({ Int32($0) }), count > 0
+        else { throw .none }
+        let names = (Machine.environment("LISTEN_FDNAMES") ?? "").split(
+            separator: ":", omittingEmptySubsequences: false)
+        // The first one is number 3 (`SD_LISTEN_FDS_START`).
+        let numbers = names.indices.filter { $0 < count && names[$0] == name }.map { Int32($0) + 3 }
+        guard let number = numbers.first else { throw .none }
+        guard numbers.count == 1 else { throw .several(numbers.count) }
+        let result = cl_adopt_listener(number)
+        guard result >= 0 else { throw .notListening(SystemError(code: -result)) }
+        return Descriptor(owning: result)
     }
 }
 

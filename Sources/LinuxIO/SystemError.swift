@@ -14,6 +14,8 @@ internal import CLinux
 
     public var isConnectionRefused: Bool { code == ECONNREFUSED }
     public var isAddressInUse: Bool { code == EADDRINUSE }
+    /// What stands in the place is no socket.
+    public var isOccupied: Bool { code == EEXIST }
     /// Out of descriptors, in the process or in the machine.
     public var isOutOfDescriptors: Bool { code == EMFILE || code == ENFILE }
 

@@ -270,6 +270,7 @@ public struct Snapshot: ~Copyable, Sendable {
     }
 
     func trusts(_ address: SocketAddress) -> Bool {
+        if address.isUnix { return false }
         for index in 0..<trustedProxies.count where trustedProxies[index].contains(address) { return true }
         return false
     }

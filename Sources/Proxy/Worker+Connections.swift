@@ -41,7 +41,7 @@ extension Worker {
         guard listeners.contains(listener) else { return }
         let token = Token(kind: TokenKind.listener, id: listener)
         do {
-            try loop.add(listeners[listener].number, token, .level)
+            try loop.add(listeners[listener].number, token, listeners[listener].interest)
         } catch {
             _ = loop.timers.schedule(token, at: loop.now &+ Worker.acceptPause)
         }
@@ -134,8 +134,8 @@ extension Worker {
     /// counted, when it may not stay.
     private mutating func welcome(_ id: SlabID, listener: Int, _ loop: inout EventLoop) -> Bool {
         let peer = downstreams[id].peer
-        // Behind a trusted proxy many clients share its connections.
-        if !snapshots[current].trusts(peer) {
+        // Behind a trusted proxy many clients share its connections; who has no address cannot be told from another.
+        if !peer.isUnix, !snapshots[current].trusts(peer) {
             let most = snapshots[current].listeners[listener].connectionsPerClient
             let key = snapshots[current].clientKey(peer)
             switch key.withAddressBytes({ settings.clients.enter($0, limit: most) }) {
@@ -330,7 +330,8 @@ extension Worker {
         while let message = settings.mailbox.receive() {
             switch consume message {
             case .snapshot(let snapshot): install(snapshot, &loop)
-            case .listen(let label, let number): listen(label: label, number: number, &loop)
+            case .listen(let label, let number, let isShared):
+                listen(label: label, number: number, isShared: isShared, &loop)
             case .unlisten(let number): unlisten(number, &loop)
             case .connection(let descriptor, let label, let peer):
                 begin(descriptor, label: label, peer: peer, &loop)
@@ -339,11 +340,13 @@ extension Worker {
         }
     }
 
-    private mutating func listen(label: Int, number: Int32, _ loop: inout EventLoop) {
+    private mutating func listen(
+        label: Int, number: Int32, isShared: Bool, _ loop: inout EventLoop
+    ) {
         guard !listeners.isFull, !isDraining else { return }
-        let id = listeners.insert(ListenerSocket(number: number, label: label))
+        let id = listeners.insert(ListenerSocket(number: number, label: label, isShared: isShared))
         do {
-            try loop.add(number, Token(kind: TokenKind.listener, id: id), .level)
+            try loop.add(number, Token(kind: TokenKind.listener, id: id), listeners[id].interest)
         } catch {
             _ = listeners.remove(id)
         }

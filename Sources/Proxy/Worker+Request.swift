@@ -126,7 +126,8 @@ extension Worker {
         _ writer: inout HeadWriter, _ id: SlabID, _ bytes: RawSpan, peer: SocketAddress, isTrusted: Bool
     ) {
         lineBlock.removeAll()
-        peer.appendText(to: &lineBlock)
+        // RFC 7239 §6.2: who has no address is said to be unknown.
+        if peer.isUnix { lineBlock.append("unknown") } else { peer.appendText(to: &lineBlock) }
         let isEncrypted = downstreams[exchanges[id].downstream].hasTLS
         writer.text("X-Forwarded-For: ")
         if isTrusted { writeList(&writer, .xForwardedFor, bytes) }

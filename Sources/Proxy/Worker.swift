@@ -13,7 +13,7 @@ public enum WorkerMessage: ~Copyable, Sendable {
     /// A new configuration, whole.
     case snapshot(Snapshot)
     /// Accept from this listening socket, which the control side owns.
-    case listen(label: Int, number: Int32)
+    case listen(label: Int, number: Int32, isShared: Bool)
     /// Accept no longer from it.
     case unlisten(number: Int32)
     /// A connection that another worker has accepted.
@@ -212,6 +212,10 @@ public struct Worker: ~Copyable {
 struct ListenerSocket: ~Copyable {
     let number: Int32
     let label: Int
+    /// All workers watch this one descriptor: the kernel wakes one of them for each connection.
+    let isShared: Bool
+
+    var interest: Interest { isShared ? .levelExclusive : .level }
 }
 
 extension Worker: EventHandler {

@@ -110,7 +110,7 @@ public struct ConnectionPools: ~Copyable {
             }
         }
         do {
-            let descriptor = try Sockets.connect(to: plan.endpoints[choice].address)
+            let descriptor = try plan.endpoints[choice].connect()
             let number = descriptor.number
             let identity = plan.endpoints[choice].security.identity
             var session: TLSSession?

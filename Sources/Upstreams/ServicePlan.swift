@@ -12,17 +12,25 @@ public struct EndpointPlan: ~Copyable, Sendable {
     /// Index in the process-wide table of endpoints; the same address keeps it across reloads.
     public let index: Int
     public let address: SocketAddress
+    /// Of a socket in the file system, which has no address; empty for any other.
+    let path: FixedArray<UInt8>
     /// `host:port` as the configuration has it: the Host that is sent, and what the log shows.
     public let authority: FixedArray<UInt8>
     public let security: EndpointSecurity
 
     public init(
-        index: Int, address: SocketAddress, authority: [UInt8], security: consuming EndpointSecurity = .none
+        index: Int, address: SocketAddress, path: [UInt8] = [], authority: [UInt8],
+        security: consuming EndpointSecurity = .none
     ) {
         self.index = index
         self.address = address
+        self.path = FixedArray(path)
         self.authority = FixedArray(authority)
         self.security = security
+    }
+
+    func connect() throws(SystemError) -> Descriptor {
+        path.isEmpty ? try Sockets.connect(to: address) : try Sockets.connect(toPath: path.span)
     }
 }
 

@@ -7,14 +7,6 @@ import Testing
         "A key that this version knows and does not act on is refused by name, at its place",
         arguments: [
             (
-                "listeners: {a: {bind: [\"unix:/run/x\"]}}",
-                "2:24: 'unix:/run/x' is not built yet in this version"
-            ),
-            (
-                "listeners: {a: {bind: [\"systemd:web\"]}}",
-                "2:24: 'systemd:web' is not built yet in this version"
-            ),
-            (
                 "listeners: {a: {bind: [\"1.2.3.4:1\"], tls: {certificates: [{cert: c, key: k}], strict_sni: false}}}",
                 "2:79: 'strict_sni' is not built yet in this version"
             ),
@@ -89,7 +81,6 @@ import Testing
             ),
             ("services: {core: {to: [\"h2c://a:1\"]}}", "6:24: 'h2c' is not built yet in this version"),
             ("services: {core: {to: [\"h2://a:1\"]}}", "6:24: 'h2' is not built yet in this version"),
-            ("services: {core: {to: [\"unix:/run/x\"]}}", "6:24: 'unix' is not built yet in this version"),
             (
                 "services: {core: {to: [\"http://a:1\"], balance: \"hash:client\"}}",
                 "6:48: 'hash:client' is not built yet in this version"

@@ -149,6 +149,19 @@ import Testing
                 "bind: [\"1.2.3.4:65536\"]",
                 "2:24: bind must be address:port such as 127.0.0.1:8080 or [::1]:8080, found '1.2.3.4:65536'"
             ),
+            (
+                "bind: [unix:run/x]",
+                "2:24: a socket's path begins with '/' and ends with its name, found 'unix:run/x'"
+            ),
+            (
+                "bind: [unix:/x/]",
+                "2:24: a socket's path begins with '/' and ends with its name, found 'unix:/x/'"
+            ),
+            ("bind: [unix:/x, unix:/x]", "2:33: 'unix:/x' stands in bind already"),
+            (
+                "bind: [\"systemd:\"]",
+                "2:24: systemd: must be followed by the FileDescriptorName= of a socket unit, found 'systemd:'"
+            ),
             ("bind: []", "2:23: bind must have at least 1 entry"),
             ("bind: \"1.2.3.4:1\"", "2:23: bind must be a list, found '1.2.3.4:1'"),
             ("bind: [\"1.2.3.4:1\", \"1.2.3.4:1\"]", "2:37: '1.2.3.4:1' stands in bind already"),
@@ -293,7 +306,7 @@ import Testing
         let text = SampleConfiguration.text("services: {core: {to: [\"\(url)\"]}}")
         #expect(
             SampleConfiguration.errors(text) == [
-                "6:24: a service's address must be http://host:port, \(expected)"
+                "6:24: a service's address must be http://host:port or unix:/path, \(expected)"
             ])
     }
 

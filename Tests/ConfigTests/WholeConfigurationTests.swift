@@ -23,7 +23,7 @@ private let whole = """
         bind: ["127.0.0.1:0", "[::1]:0"]
         protocols: [h2c]
         proxy_protocol: required
-      moved: {bind: ["127.0.0.1:0"], redirect_to_https: 8443}
+      moved: {bind: ["127.0.0.1:0", unix:/run/gate.sock, systemd:moved], redirect_to_https: 8443}
     client_address: {trusted_proxies: [10.0.0.0/8, "2001:db8::/32", 192.0.2.7], ipv6_prefix: 56}
     request_id: {header: X-Trace, accept_from: any, echo: false}
     tracing: {traceparent: generate}
@@ -69,7 +69,7 @@ private let whole = """
         balance: round-robin
         keepalive: {idle: 5s, connections: 0}
         resilience: slow
-      other: {to: ["http://10.0.0.2:1"], balance: random}
+      other: {to: ["http://10.0.0.2:1", unix:/run/other.sock], balance: random}
       calls:
         to: ["https://calls.internal", "http://10.0.0.3:50051", "https://[::1]:444"]
         tls: {ca: ca.crt, cert: /etc/gw.crt, key: gw.key, server_name: Calls.internal}
@@ -121,9 +121,9 @@ private let second = 1_000_000_000
     func listeners() throws {
         #expect(it.listeners.map(\.name.value) == ["secure", "plain", "moved"])
         let secure = it.listeners[0]
-        #expect(secure.addresses.map(\.value.port) == [443, 443])
-        #expect(secure.addresses.map(\.value.host.isIPv4) == [true, false])
-        #expect(secure.addresses[0].value.host.networkBytes == [192, 0, 2, 1])
+        #expect(secure.addresses.map(\.value.internet?.port) == [443, 443])
+        #expect(secure.addresses.map(\.value.internet?.host.isIPv4) == [true, false])
+        #expect(secure.addresses[0].value.internet?.host.networkBytes == [192, 0, 2, 1])
         #expect(secure.addresses[1].place == Place(line: 6, column: 29))
         #expect(secure.protocols.hasHTTP1 && secure.protocols.hasHTTP2 && !secure.protocols.prefersHTTP2)
         #expect(secure.connections.max == Located(5000, at: Place(line: 8, column: 24)))
@@ -136,6 +136,10 @@ private let second = 1_000_000_000
         #expect(it.listeners[1].tls == nil)
         #expect(!it.listeners[1].protocols.hasHTTP1 && it.listeners[1].protocols.hasHTTP2)
         #expect(it.listeners.map(\.securePort) == [nil, nil, 8443])
+        #expect(
+            it.listeners[2].addresses.dropFirst().map(\.value) == [
+                .unix(path: "/run/gate.sock"), .systemd(name: "moved"),
+            ])
         #expect(!secure.requiresPreamble && it.listeners[1].requiresPreamble)
     }
 

@@ -1,8 +1,16 @@
 """Listening sockets: what each takes, and where it stands."""
 
+import json
+import socket
+import tempfile
+from pathlib import Path
+
+import pytest
+
 from harness.bound import until
-from harness.gateway import plain
-from harness.wire import Client, Closed
+from harness.gateway import plain, run
+from harness.http2 import Client2
+from harness.wire import Client, Closed, problem
 
 
 def is_served(address):
@@ -58,3 +66,161 @@ def test_more_than_was_settled_at_the_start_needs_a_restart(gateways, upstream):
     gateway = gateways(listening(upstream, small=2, large=2))
     gateway.reload(listening(upstream, small=3, large=2))
     assert "connections.max" in gateway.event("needs_restart")["keys"]
+
+
+# MARK: Sockets in the file system
+
+
+@pytest.fixture
+def folder():
+    """A path of a socket has at most 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="gate-") as name:
+        yield Path(name)
+
+
+def at(upstream, *paths, **change):
+    return plain(upstream, **{"listeners": {"http": None, "local": {"bind": [f"unix:{path}" for path in paths]}}, **change})
+
+
+def forwarded(answer):
+    return {name.lower(): value for name, value in answer.json()["fields"]}
+
+
+def test_a_socket_in_the_file_system(gateways, upstream, folder):
+    gateway = gateways(at(upstream, folder / "s", client_address={"trusted_proxies": ["0.0.0.0/0", "::/0"]}))
+    assert gateway.addresses["local"] == f"unix:{folder}/s"
+    assert (folder / "s").stat().st_mode & 0o777 == 0o666
+    with Client(folder / "s") as client:
+        # Its peer has no address, and so is in no range of trusted ones, however wide.
+        answer = client.ask(fields=[("X-Forwarded-For", "9.9.9.9"), ("Forwarded", "for=9.9.9.9")])
+        assert forwarded(answer)["x-forwarded-for"] == "unknown"
+        assert forwarded(answer)["forwarded"].startswith("for=unknown;proto=http")
+        line = gateway.access_line(answer.get("x-request-id"))
+        assert line["client"] == "unix" and "client_port" not in line
+    with Client2(folder / "s") as client:
+        assert client.ask().status == 200
+    gateway.stop()
+    assert not (folder / "s").exists()
+
+
+def test_all_workers_share_it_and_each_connection_is_served_once(gateways, upstream, folder):
+    gateway = gateways(at(upstream, folder / "s", workers=4))
+    held = [Client(folder / "s") for _ in range(200)]
+    answers = [client.ask().get("x-request-id") for client in held]
+    assert len(set(answers)) == 200
+    for client in held:
+        client.close()
+    assert gateway.process.poll() is None
+
+
+def test_with_tls(gateways, upstream, certificate, folder):
+    config = at(upstream, folder / "s")
+    config["listeners"]["local"]["tls"] = certificate.settings()
+    gateways(config)
+    with Client(folder / "s", tls=certificate.client("http/1.1")) as client:
+        assert forwarded(client.ask())["x-forwarded-proto"] == "https"
+
+
+def test_a_dead_socket_is_replaced_and_a_live_one_is_an_error(gateways, upstream, folder, tmp_path):
+    path = folder / "s"
+    first = gateways(at(upstream, path))
+    other = tmp_path / "other.yaml"
+    other.write_text(json.dumps(at(upstream, path)))
+    status, _, errors = run("run", "--config", str(other))
+    assert status != 0 and f"cannot listen at unix:{path}" in errors and "is another gateway running?" in errors, errors
+    with Client(path) as client:
+        assert client.ask().status == 200
+    # Killed, it leaves the file behind.
+    first.process.kill()
+    first.process.wait()
+    first.process.returncode = 0
+    assert path.exists()
+    gateways(at(upstream, path))
+    with Client(path) as client:
+        assert client.ask().status == 200
+
+
+def test_a_file_that_is_no_socket_stays(upstream, folder, tmp_path):
+    path = folder / "s"
+    path.write_text("precious")
+    file = tmp_path / "gatehouse.yaml"
+    file.write_text(json.dumps(at(upstream, path)))
+    status, _, errors = run("run", "--config", str(file))
+    assert status != 0 and "what stands there is no socket" in errors, errors
+    assert path.read_text() == "precious"
+
+
+def test_a_reload_opens_and_removes_sockets(gateways, upstream, folder):
+    gateway = gateways(at(upstream, folder / "a"))
+    with Client(folder / "a") as old:
+        assert old.ask().status == 200
+        gateway.reload(at(upstream, folder / "a", folder / "b"))
+        assert is_served(folder / "b") and is_served(folder / "a")
+        gateway.reload(at(upstream, folder / "b"))
+        until(lambda: not (folder / "a").exists(), "the file of a removed address goes")
+        # What was accepted through it goes on.
+        assert old.ask().status == 200
+    assert is_served(folder / "b")
+    gateway.reload(at(upstream, folder / "a", folder / "b"))
+    assert is_served(folder / "a")
+
+
+def test_a_socket_that_systemd_hands_over(gateways, upstream, folder):
+    """sd_listen_fds(3): descriptors from 3 on, named, for this process alone."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = plain(upstream, listeners={"http": {"bind": ["systemd:web"]}})
+    gateway = gateways(config, handed_over=[("other", socket.create_server(("127.0.0.1", 0))), ("web", listener)])
+    with Client(listener.getsockname()) as client:
+        assert client.ask().status == 200
+    # Left out and named again: it stays open for as long as the process lives.
+    gateway.reload(plain(upstream))
+    gateway.reload(config)
+    with Client(listener.getsockname()) as client:
+        assert client.ask().status == 200
+
+
+def test_what_systemd_did_not_hand_over_is_an_error(upstream, tmp_path):
+    file = tmp_path / "gatehouse.yaml"
+    file.write_text(json.dumps(plain(upstream, listeners={"http": {"bind": ["systemd:web"]}})))
+    status, _, errors = run("run", "--config", str(file))
+    assert status != 0 and "systemd has handed over no socket of this name" in errors, errors
+
+
+# MARK: Services behind sockets in the file system
+
+
+def test_a_service_behind_a_socket_in_the_file_system(gateways, upstreams, clients, folder):
+    service = upstreams(path=folder / "up")
+    config = plain(service)
+    config["services"] = {"up": {"to": [f"unix:{folder}/up"]}}
+    gateway = gateways(config)
+    client = clients(gateway)
+    for _ in range(3):
+        answer = client.ask("POST", body=b"x" * 100_000)
+        assert answer.json()["length"] == 100_000 and forwarded(answer)["host"] == "localhost"
+    assert service.connections == 1
+    assert gateway.access_line(answer.get("x-request-id"))["endpoint"] == f"unix:{folder}/up"
+    config["routes"][0]["preserve_host"] = True
+    gateway.reload(config)
+    assert forwarded(client.ask())["host"] == "gate.test"
+    with Client2(gateway.address()) as http2:
+        assert forwarded(http2.ask())["host"] == "gate.test"
+
+
+def test_a_service_whose_socket_is_missing_or_dead_is_502(gateways, upstreams, clients, folder):
+    config = plain(upstreams())
+    config["services"] = {"up": {"to": [f"unix:{folder}/none"]}}
+    client = clients(gateways(config))
+    problem(client.ask(), "upstream_connect")
+    dead = socket.socket(socket.AF_UNIX)
+    dead.bind(str(folder / "none"))
+    dead.close()
+    problem(client.ask(), "upstream_connect")
+
+
+def test_another_address_takes_over(gateways, upstreams, clients, folder):
+    service = upstreams()
+    config = plain(service)
+    config["services"] = {"up": {"to": [f"unix:{folder}/none", f"http://{service.address}"], "balance": "round-robin"}}
+    client = clients(gateways(config))
+    assert [client.ask().status for _ in range(6)] == [200] * 6

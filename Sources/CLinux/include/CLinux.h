@@ -120,6 +120,9 @@ static inline void cl_read_address(const struct sockaddr_storage *from, int *is_
         bytes[10] = bytes[11] = 0xff;
         memcpy(bytes + 12, &v4->sin_addr, 4);
         *port = ntohs(v4->sin_port);
+    } else if (from->ss_family == AF_UNIX) {
+        /* No IPv4 address, and marked as none of IPv6: the peer has no address. */
+        memset(bytes, 0xff, 16);
     }
 }
 static inline int cl_listen(int is_v6, const uint8_t bytes[16], uint16_t port, int shares_port, int backlog) {
@@ -150,6 +153,15 @@ static inline int cl_local_port(int descriptor) {
     cl_read_address(&address, &is_v6, bytes, &port);
     return port;
 }
+/* Listens on a path. A socket that nobody listens on any more is replaced; anything else there is EADDRINUSE or EEXIST.
+ * `identity` becomes the device and number of the file. */
+int cl_listen_unix(const char *path, unsigned mode, int backlog, uint64_t identity[2]);
+/* Removes the file, if it is still that one. */
+int cl_remove_socket(const char *path, const uint64_t identity[2]);
+/* Begins to connect to a path of `length` bytes; answers the descriptor, or -errno. */
+int cl_connect_unix(const void *path, size_t length);
+/* A second descriptor, non-blocking, of a stream socket that listens already; -EINVAL when it is none. */
+int cl_adopt_listener(int descriptor);
 int cl_accept(int listener, int *is_v6, uint8_t bytes[16], uint16_t *port);
 static inline int cl_no_delay(int descriptor) {
     int one = 1;

@@ -1,6 +1,7 @@
 """The gateway as a process: its configuration in a folder of its own, its logs read as they come."""
 
 import copy
+import fcntl
 import json
 import os
 import signal
@@ -49,10 +50,24 @@ def _json(line):
         return None
 
 
+def _handing_over(command, sockets):
+    """The command as systemd would run it with these named sockets (sd_listen_fds(3)), and the descriptors to pass on."""
+    if not sockets:
+        return command, ()
+    # Out of the way of 3 and those that follow.
+    kept = [fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD, 100) for _, sock in sockets]
+    moves = " ".join(f"{3 + index}<&{number}" for index, number in enumerate(kept))
+    names = ":".join(name for name, _ in sockets)
+    script = (f"exec {moves}; export LISTEN_PID=$$ LISTEN_FDS={len(sockets)} LISTEN_FDNAMES={names}; "
+              'exec "$0" "$@"')
+    return ["bash", "-c", script, *command], kept
+
+
 class Gateway:
     """A running gateway. `stop` is called by the fixture that made it."""
 
-    def __init__(self, folder, config, options=("--drain-timeout", "2"), listeners=None, environment=None):
+    def __init__(self, folder, config, options=("--drain-timeout", "2"), listeners=None, environment=None,
+                 handed_over=()):
         self.folder = folder
         self.file = folder / "gatehouse.yaml"
         self.write(config)
@@ -61,9 +76,12 @@ class Gateway:
             self.listeners = list(config["listeners"])
             if config.get("admin", {}).get("listen"):
                 self.listeners.append("admin")
+        command, kept = _handing_over([binary(), "run", "--config", str(self.file), *options], handed_over)
         self.process = subprocess.Popen(
-            [binary(), "run", "--config", str(self.file), *options], cwd=folder, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **(environment or {})})
+            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env={**os.environ, **(environment or {})}, pass_fds=kept)
+        for number in kept:
+            os.close(number)
         self.events = Lines(self.process.stderr, _json)
         self.access = Lines(self.process.stdout, _json)
         self.addresses = {}

@@ -9,7 +9,7 @@ import h2.events
 
 from . import names
 from .bound import PATIENCE
-from .wire import Closed
+from .wire import Closed, connected
 
 
 class Stream:
@@ -41,8 +41,7 @@ class Client2:
     """One HTTP/2 connection; credit is given back as DATA arrives, unless `gives_credit` is false."""
 
     def __init__(self, address, tls=None, name="localhost", gives_credit=True, preamble=b""):
-        sock = socket.create_connection(address, PATIENCE)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock = connected(address)
         sock.sendall(preamble)
         if tls is not None:
             sock = tls.wrap_socket(sock, server_hostname=name)

@@ -29,7 +29,7 @@ class Upstream:
     """A listening socket, a thread a connection. `answer(wire, request)` answers one request that was read whole and
     says whether the connection goes on; `serve(wire)`, where given, has the connection for itself from its start."""
 
-    def __init__(self, answer=echo, serve=None, backlog=512, tls=None):
+    def __init__(self, answer=echo, serve=None, backlog=512, tls=None, path=None):
         self.answer = answer
         self.serve = serve
         self.tls = tls
@@ -40,9 +40,15 @@ class Upstream:
         self.failures = []
         self._open = set()
         self._lock = threading.Lock()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=backlog)
-        self.port = self._listener.getsockname()[1]
-        self.address = f"127.0.0.1:{self.port}"
+        if path is None:
+            self._listener = socket.create_server(("127.0.0.1", 0), backlog=backlog)
+            self.port = self._listener.getsockname()[1]
+            self.address = f"127.0.0.1:{self.port}"
+        else:
+            self._listener = socket.socket(socket.AF_UNIX)
+            self._listener.bind(str(path))
+            self._listener.listen(backlog)
+            self.address = f"unix:{path}"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self):
@@ -51,7 +57,8 @@ class Upstream:
                 sock, _ = self._listener.accept()
             except OSError:
                 return
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if sock.family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._lock:
                 self.connections += 1
                 self._open.add(sock)

@@ -164,12 +164,23 @@ class Wire:
         return self.body(message)
 
 
+def connected(address):
+    """A socket connected to `(host, port)`, or to a path."""
+    if isinstance(address, tuple):
+        sock = socket.create_connection(address, PATIENCE)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(PATIENCE)
+    sock.connect(str(address))
+    return sock
+
+
 class Client(Wire):
     """A client connection to a listener of the gateway."""
 
     def __init__(self, address, tls=None, name="localhost", preamble=b""):
-        sock = socket.create_connection(address, PATIENCE)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock = connected(address)
         sock.sendall(preamble)
         if tls is not None:
             sock = tls.wrap_socket(sock, server_hostname=name)
