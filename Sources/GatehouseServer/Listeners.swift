@@ -17,10 +17,10 @@ struct Listeners: ~Copyable, Sendable {
     struct Socket: ~Copyable, Sendable {
         let key: String
         let label: Int
+        /// Removed with the socket, and before it is closed: until then no other file has its number.
+        let file: SocketFile?
         /// One a worker, or a single one that all of them share.
         let descriptors: FixedArray<Descriptor>
-        /// Removed with the socket.
-        let file: SocketFile?
         var isShared: Bool { descriptors.count == 1 }
         /// The generation from which on no worker accepts from it; 0 while it is in use.
         var retiredSince = 0
@@ -157,7 +157,7 @@ struct Listeners: ~Copyable, Sendable {
         _ number: Int32, _ file: consuming SocketFile?, key: String, label: Int
     ) -> SlabID {
         let descriptors = FixedArray(count: 1) { _ in Descriptor(owning: number) }
-        return sockets.insert(Socket(key: key, label: label, descriptors: descriptors, file: file))
+        return sockets.insert(Socket(key: key, label: label, file: file, descriptors: descriptors))
     }
 
     private mutating func bind(
@@ -182,7 +182,7 @@ struct Listeners: ~Copyable, Sendable {
         }
         let descriptors = FixedArray(count: workers) { Descriptor(owning: numbers[$0]) }
         return (
-            sockets.insert(Socket(key: key, label: label, descriptors: descriptors, file: nil)), place.port
+            sockets.insert(Socket(key: key, label: label, file: nil, descriptors: descriptors)), place.port
         )
     }
 

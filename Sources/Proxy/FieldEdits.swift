@@ -1,6 +1,7 @@
 import HTTP
 import HTTP1
-public import Memory
+import HTTP2
+import Memory
 
 /// What a route changes of a head's fields, in one direction: some go, some are set. Compiled once; a route without any has
 /// an empty one, and pays for a look at its emptiness.

@@ -31,8 +31,8 @@ import Testing
         ])
     func reservedInRequests(name: String) {
         let message = "the field '\(name)' has a meaning of its own and cannot be used here"
-        #expect(errors("{request: {set: {\(name): x}}}") == ["8:77: \(message)"])
-        #expect(errors("{request: {remove: [\(name)]}}") == ["8:81: \(message)"])
+        #expect(errors("{request: {set: {\(name): x}}}") == ["8:78: \(message)"])
+        #expect(errors("{request: {remove: [\(name)]}}") == ["8:82: \(message)"])
     }
 
     @Test(
@@ -43,8 +43,8 @@ import Testing
         ])
     func reservedInAnswers(name: String) {
         let message = "the field '\(name)' has a meaning of its own and cannot be used here"
-        #expect(errors("{response: {set: {\(name): x}}}") == ["8:78: \(message)"])
-        #expect(errors("{response: {remove: [\(name)]}}") == ["8:82: \(message)"])
+        #expect(errors("{response: {set: {\(name): x}}}") == ["8:79: \(message)"])
+        #expect(errors("{response: {remove: [\(name)]}}") == ["8:83: \(message)"])
     }
 
     @Test("what claims and request ids are written to is the gateway's own") func vouched() {
@@ -52,11 +52,11 @@ import Testing
             "auth: {main: {jwt: {issuer: https://i.example, audience: [api], keys: {file: k}, forward: {X-User-ID: sub}}}}"
         #expect(
             errors("{request: {set: {x_user_id: root}}}", auth) == [
-                "8:77: the field 'x_user_id' has a meaning of its own and cannot be used here"
+                "8:78: the field 'x_user_id' has a meaning of its own and cannot be used here"
             ])
         #expect(
             errors("{response: {remove: [X-Trace]}}", "request_id: {header: X-Trace}") == [
-                "8:82: the field 'X-Trace' has a meaning of its own and cannot be used here"
+                "8:83: the field 'X-Trace' has a meaning of its own and cannot be used here"
             ])
     }
 
@@ -65,31 +65,31 @@ import Testing
         arguments: [
             (
                 "{request: {set: {\"a b\": x}}}",
-                "8:77: a field name is 1 to 64 letters, digits and '-', found 'a b'"
+                "8:78: a field name is 1 to 64 letters, digits and '-', found 'a b'"
             ),
             (
-                "{request: {set: {X-A: x, x_a: y}}}", "8:85: the field 'x_a' stands here already"
+                "{request: {set: {X-A: x, x_a: y}}}", "8:86: the field 'x_a' stands here already"
             ),
-            ("{request: {set: {X-A: x}, remove: [x-a]}}", "8:95: the field 'x-a' stands here already"),
+            ("{request: {set: {X-A: x}, remove: [x-a]}}", "8:96: the field 'x-a' stands here already"),
             (
                 "{request: {set: {X-A: \"x\\ry\"}}}",
-                "8:82: 'X-A' must not contain control characters, found 'x\\u{d}y'"
+                "8:83: 'X-A' must not contain control characters, found 'x\\u{d}y'"
             ),
             (
                 "{request: {set: {X-A: \" x\"}}}",
-                "8:82: the value of 'X-A' must be printable ASCII without space around it, found ' x'"
+                "8:83: the value of 'X-A' must be printable ASCII without space around it, found ' x'"
             ),
             (
                 "{request: {set: {X-A: ü}}}",
-                "8:82: the value of 'X-A' must be printable ASCII without space around it, found 'ü'"
+                "8:83: the value of 'X-A' must be printable ASCII without space around it, found 'ü'"
             ),
-            ("{request: {set: {X-A: \"\"}}}", "8:82: 'X-A' must be text, found ''"),
+            ("{request: {set: {X-A: \"\"}}}", "8:83: 'X-A' must be text, found ''"),
             (
                 "{request: {set: [X-A]}}",
-                "8:76: set must be a mapping from field names to values, found a list"
+                "8:77: set must be a mapping from field names to values, found a list"
             ),
-            ("{requests: {}}", "8:61: unknown key 'requests'; did you mean 'request'?"),
-            ("{request: {add: {X-A: x}}}", "8:71: unknown key 'add'"),
+            ("{requests: {}}", "8:62: unknown key 'requests'; did you mean 'request'?"),
+            ("{request: {add: {X-A: x}}}", "8:72: unknown key 'add'"),
         ])
     func values(headers: String, expected: String) { #expect(errors(headers) == [expected]) }
 
@@ -97,17 +97,17 @@ import Testing
         let names = (0..<33).map { "X-\($0)" }
         let all = names.map { "\($0): x" }.joined(separator: ", ")
         #expect(
-            errors("{request: {set: {\(all)}}}") == ["8:70: request edits 33 fields; at most 32 are allowed"])
+            errors("{request: {set: {\(all)}}}") == ["8:71: request edits 33 fields; at most 32 are allowed"])
         let half = names.prefix(16).map { "\($0): x" }.joined(separator: ", ")
         let rest = names.dropFirst(16).joined(separator: ", ")
         #expect(
             errors("{response: {set: {\(half)}, remove: [\(rest)]}}") == [
-                "8:71: response edits 33 fields; at most 32 are allowed"
+                "8:72: response edits 33 fields; at most 32 are allowed"
             ])
         let long = String(repeating: "x", count: 2046)
         #expect(
             errors("{request: {set: {X-A: \(long)}}}") == [
-                "8:70: request sets 2049 bytes of names and values; at most 2048 are allowed"
+                "8:71: request sets 2049 bytes of names and values; at most 2048 are allowed"
             ])
         #expect(errors("{request: {set: {X-A: \(long.dropFirst())}}}") == [])
     }

@@ -65,17 +65,20 @@ private func exists(_ path: String) -> Bool { FileManager.default.fileExists(atP
                 var other: SocketFile? = nil; _ = try listen(path, &other)
             }
             #expect(exists(path))
-            // Closed without its file removed, as by a process that was killed.
-            _ = consume first
+            // Put in its place while it is open: what the first owner removes is its own file alone.
+            try FileManager.default.removeItem(atPath: path)
             var second: SocketFile?
             let replaced = try listen(path, &second)
+            _ = consume file
+            #expect(exists(path) && first.number >= 0)
+            // Closed without its file removed, as by a process that was killed: dead, and replaced.
+            _ = consume replaced
+            var third: SocketFile?
+            let last = try listen(path, &third)
             let bytes = Array(path.utf8)
             let client = try Sockets.connect(toPath: bytes.rawSpan)
-            #expect(client.number >= 0 && replaced.number >= 0)
-            // The first owner's file is no longer there: it must not remove the second's.
-            _ = consume file
-            #expect(exists(path))
-            _ = consume second
+            #expect(client.number >= 0 && last.number >= 0)
+            _ = consume third
             #expect(!exists(path))
 
             try "text".write(toFile: path, atomically: false, encoding: .utf8)
