@@ -209,6 +209,19 @@
         return true
     }
 
+    /// Brings the first bytes together in one block of `pool`, as many as it holds; what is behind them stays where it is.
+    /// `false` when the pool is exhausted.
+    public mutating func gatherFirst(in pool: borrowing BlockPool) -> Bool {
+        guard blocks > 1 else { return true }
+        guard var block = pool.take() else { return false }
+        while !isEmpty, block.freeCount > 0 { consume(block.append(firstBytes)) }
+        var rest = ByteQueue()
+        swap(&rest, &self)
+        append(block)
+        append(contentsOf: &rest)
+        return true
+    }
+
     /// Free bytes behind the last byte, in the block that already is there.
     @inlinable public var tailRoom: Int {
         guard let last = unsafe tail else { return 0 }

@@ -214,17 +214,25 @@ extension Worker {
     private mutating func readHead(_ id: SlabID, _ loop: inout EventLoop) -> Bool {
         var inbound = ByteQueue()
         swap(&inbound, &downstreams[id].inbound)
-        if !inbound.isContiguous, !inbound.makeContiguous(in: largeBlocks) {
-            // More than a large block holds is over every limit of a head.
-            let isTooLarge = inbound.byteCount > largeBlocks.blockCapacity
-            swap(&inbound, &downstreams[id].inbound)
-            refuseHead(isTooLarge ? .headTooLarge : .overloaded, on: id, &loop)
-            return false
-        }
         var scanned = downstreams[id].scannedBytes
         requestHead.reset()
-        let step = RequestParser.parse(
-            inbound.firstBytes, limits: snapshots[current].http.limits, scanned: &scanned, into: &requestHead)
+        let limits = snapshots[current].http.limits
+        var step = RequestParser.parse(
+            inbound.firstBytes, limits: limits, scanned: &scanned, into: &requestHead)
+        if step == .incomplete, !inbound.isContiguous {
+            // The head straddles blocks. What stands behind it may be more than any block holds.
+            let isGathered = inbound.gatherFirst(in: largeBlocks)
+            if isGathered {
+                step = RequestParser.parse(
+                    inbound.firstBytes, limits: limits, scanned: &scanned, into: &requestHead)
+            }
+            if step == .incomplete, !isGathered || !inbound.isContiguous {
+                // More than a large block holds is over every limit of a head.
+                swap(&inbound, &downstreams[id].inbound)
+                refuseHead(isGathered ? .headTooLarge : .overloaded, on: id, &loop)
+                return false
+            }
+        }
         switch step {
         case .incomplete:
             if downstreams[id].scannedBytes == 0 {
