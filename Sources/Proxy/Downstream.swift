@@ -55,6 +55,8 @@ struct Downstream: ~Copyable {
     var exchangeCount = 0
     /// Whether the answer under way is the last on this connection.
     var closesAfterAnswer = false
+    /// The end of the connection is the end of the last answer.
+    var answersUntilEnd = false
     /// All is written: close when the kernel has taken it.
     var closesAfterFlush = false
     /// After the flush, shut down writing and linger.

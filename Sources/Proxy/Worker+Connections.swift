@@ -210,12 +210,15 @@ extension Worker {
 
     /// Closes a connection, and gives up what it carried.
     mutating func close(_ id: SlabID, _ loop: inout EventLoop, reset: Bool = false) {
+        // An answer that ends with its connection must not look whole when it is not (RFC 9112 §8).
+        let isCut =
+            downstreams[id].answersUntilEnd && (!downstreams[id].exchange.isNone || !downstreams[id].isFlushed)
         abandonExchanges(of: id, &loop)
         guard downstreams.contains(id) else { return }
         if downstreams[id].phase == .handshake { handshakesInFlight &-= 1 }
         loop.timers.cancel(downstreams[id].timer)
         loop.remove(downstreams[id].descriptor.number)
-        if reset { downstreams[id].descriptor.resetOnClose() }
+        if reset || isCut { downstreams[id].descriptor.resetOnClose() }
         uncount(id)
         settings.listenerCounts.add(-1, at: downstreams[id].listenerLabel)
         _ = downstreams.remove(id)

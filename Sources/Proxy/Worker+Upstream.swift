@@ -304,6 +304,7 @@ extension Worker {
             if requestVersion(id) == .http10 {
                 exchanges[id].responseFraming = .close
                 downstreams[downstream].closesAfterAnswer = true
+                downstreams[downstream].answersUntilEnd = true
             } else {
                 exchanges[id].responseFraming = .chunked
                 writer.text("Transfer-Encoding: chunked\r\n")
