@@ -11,6 +11,9 @@ let isGatewayOnly = ProcessInfo.processInfo.environment["GATEHOUSE_GATEWAY_ONLY"
 let fuzzed = (ProcessInfo.processInfo.environment["GATEHOUSE_FUZZ"] ?? "").split(separator: ",").map(
     String.init)
 
+/// Set for the simulation alone: LinuxIO then takes its kernel from memory (see Tests/SimulationTests).
+let isSimulation = ProcessInfo.processInfo.environment["GATEHOUSE_SIMULATION"] == "1"
+
 let houseSettings: [SwiftSetting] = [
     .swiftLanguageMode(.v6),
     .strictMemorySafety(),
@@ -19,7 +22,7 @@ let houseSettings: [SwiftSetting] = [
     .enableUpcomingFeature("InternalImportsByDefault"),
     .enableUpcomingFeature("MemberImportVisibility"),
     .enableExperimentalFeature("Lifetimes"),
-]
+] + (isSimulation ? [.define("SIMULATION")] : [])
 
 func here(_ path: String) -> Bool {
     FileManager.default.fileExists(atPath: Context.packageDirectory + "/" + path)
@@ -105,6 +108,9 @@ targets += program("gatehouse-upstream", ["Reactor", "LinuxIO", "HTTP1", "HTTP",
 targets += fuzzers([
     "Proxy", "HTTP2", "HTTP1", "HTTP", "JWT", "JSON", "Config", "YAML", "Telemetry", "LinuxIO", "Memory",
 ])
+targets += simulation([
+    "Proxy", "Upstreams", "Reactor", "LinuxIO", "HTTP1", "HTTP", "Routing", "RateLimit", "Telemetry", "Memory",
+])
 // The house as a whole, read as text
 if here("Tests/HouseTests") {
     targets.append(.testTarget(name: "HouseTests", swiftSettings: houseSettings))
@@ -118,6 +124,16 @@ func fuzzers(_ imports: [String]) -> [Target] {
             exclude: here("Tests/Fuzz/\(name)/corpus") ? ["corpus"] : [],
             swiftSettings: houseSettings + [.unsafeFlags(["-parse-as-library"])])
     }
+}
+
+/// The worker in a kernel of our own: a program and not a suite, since it is asked for seeds.
+func simulation(_ imports: [String]) -> [Target] {
+    guard isSimulation else { return [] }
+    return [
+        .executableTarget(
+            name: "simulation", dependencies: present(imports), path: "Tests/SimulationTests",
+            exclude: ["planted"], swiftSettings: houseSettings)
+    ]
 }
 
 var dependencies: [Package.Dependency] = [

@@ -84,6 +84,9 @@ public struct ExchangeMachine: Equatable, Sendable {
     public mutating func noteRequestEnd() { hasRequestEnded = true }
 
     public mutating func handle(_ event: Event) -> Action {
+        #if SIMULATION
+        MachineVisits.note(phase, event)
+        #endif
         switch (phase, event) {
         case (.finished, _):
             // Late news about an exchange that is over: timers, ends of connections, the rest of a discarded body.

@@ -1,0 +1,25 @@
+import Proxy
+
+/// How often each phase of the exchange machine met each event, and which pairs cannot be.
+enum Visits {
+    /// Pairs that no sequence of events leads to, with the reason.
+    static let impossible: [String: String] = [:]
+
+    /// Prints the table; `false` when a pair that can be was never met, or one that cannot be was.
+    static func tell(isFull: Bool) -> Bool {
+        var isGood = true
+        print("visits of the exchange machine:")
+        for (phase, name) in MachineVisits.phases.enumerated() {
+            for (event, other) in MachineVisits.events.enumerated() {
+                let count = MachineVisits.count(phase: phase, event: event)
+                let pair = "\(name) \(other)"
+                let reason = impossible[pair]
+                let isWrong = reason == nil ? count == 0 && isFull : count > 0
+                if isWrong { isGood = false }
+                let note = isWrong ? "  WRONG" : ""
+                print("  \(pair): \(count)\(reason.map { " (impossible: \($0))" } ?? "")\(note)")
+            }
+        }
+        return isGood
+    }
+}
