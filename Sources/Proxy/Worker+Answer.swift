@@ -411,7 +411,7 @@ extension Worker {
             let room = Worker.sinkBytes &- downstreams[id].plaintext.byteCount
             switch downstreams[id].writeFrames(limit: room, from: blocks) {
             case .done, .limitReached: break
-            case .outOfBlocks: queue(downstream: id, &loop)
+            case .outOfBlocks: awaitBlocks(downstream: id, &loop)
             case .failed:
                 close(id, &loop)
                 return false
@@ -423,7 +423,7 @@ extension Worker {
         if !downstreams[id].plaintext.isEmpty {
             switch downstreams[id].encrypt(limit: Worker.sinkBytes, from: blocks) {
             case .progress: break
-            case .outOfBlocks: queue(downstream: id, &loop)
+            case .outOfBlocks: awaitBlocks(downstream: id, &loop)
             case .failed:
                 close(id, &loop)
                 return false

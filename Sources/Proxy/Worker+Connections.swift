@@ -325,6 +325,26 @@ extension Worker {
         pools.connections[id].isQueued = loop.resumeLater(Token(kind: TokenKind.upstream, id: id))
     }
 
+    /// Goes on with a connection when the pool may have blocks again.
+    @inline(never) mutating func awaitBlocks(downstream id: SlabID, _ loop: inout EventLoop) {
+        guard !downstreams[id].isQueued else { return }
+        downstreams[id].isQueued = awaitBlocks(Token(kind: TokenKind.downstream, id: id), &loop)
+    }
+
+    @inline(never) mutating func awaitBlocks(upstream id: SlabID, _ loop: inout EventLoop) {
+        guard !pools.connections[id].isQueued else { return }
+        pools.connections[id].isQueued = awaitBlocks(Token(kind: TokenKind.upstream, id: id), &loop)
+    }
+
+    private mutating func awaitBlocks(_ token: Token, _ loop: inout EventLoop) -> Bool {
+        guard starved.push(token) == nil else { return false }
+        if !isStarving {
+            let pause = Token(kind: TokenKind.starved, id: .none)
+            isStarving = loop.timers.schedule(pause, at: loop.now &+ Worker.blockPause) != nil
+        }
+        return true
+    }
+
     // MARK: Mail
 
     /// Takes what the control side and the other workers have sent.

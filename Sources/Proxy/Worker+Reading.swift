@@ -75,7 +75,7 @@ extension Worker {
             clientEnded(id, &loop)
             return false
         case .outOfBlocks:
-            queue(downstream: id, &loop)
+            awaitBlocks(downstream: id, &loop)
             return false
         case .failed:
             close(id, &loop)
@@ -110,7 +110,7 @@ extension Worker {
             clientEnded(id, &loop)
             return false
         case .outOfBlocks:
-            queue(downstream: id, &loop)
+            awaitBlocks(downstream: id, &loop)
             return false
         case .failed:
             close(id, &loop)
@@ -144,7 +144,7 @@ extension Worker {
         if !downstreams[id].outbound.isEmpty { markDirty(downstream: id) }
         switch step {
         case .wantsRead: return
-        case .outOfBlocks: queue(downstream: id, &loop)
+        case .outOfBlocks: awaitBlocks(downstream: id, &loop)
         case .failed:
             settings.meters.countHandshake(isComplete: false)
             handshakesInFlight &-= 1

@@ -161,7 +161,7 @@ extension Worker {
             pools.connections[id].hasEnded = true
             return true
         case .outOfBlocks:
-            queue(upstream: id, &loop)
+            awaitBlocks(upstream: id, &loop)
             return false
         case .failed:
             pools.connections[id].mayHaveMore = false

@@ -29,6 +29,8 @@ enum TokenKind {
     static let upstream: UInt8 = 2
     static let exchange: UInt8 = 3
     static let drain: UInt8 = 4
+    /// The pause of those that found no block.
+    static let starved: UInt8 = 9
 }
 
 /// What a worker is made with, for life.
@@ -120,6 +122,9 @@ public struct Worker: ~Copyable {
 
     var dirtyDownstreams: FixedQueue<SlabID>
     var dirtyUpstreams: FixedQueue<SlabID>
+    /// Connections that found no block. To look again at once would be to spin: nothing may come back for minutes.
+    var starved: FixedQueue<Token>
+    var isStarving = false
     var identities = CorrelationIDMaker()
     var encoder: AccessLineEncoder
     var events: EventLineEncoder
@@ -144,6 +149,8 @@ public struct Worker: ~Copyable {
     static var acceptsPerTurn: Int { 64 }
     /// How long no connection is accepted when descriptors have run out, in nanoseconds.
     static var acceptPause: UInt64 { 100_000_000 }
+    /// How long who found no block waits before the next look, in nanoseconds.
+    static var blockPause: UInt64 { 10_000_000 }
     /// Bytes of a request that are kept for a second try.
     static var keptRequestBytes: Int { 65536 }
     /// What is thrown away of a body whose answer is written, and for how long.
@@ -179,6 +186,7 @@ public struct Worker: ~Copyable {
         // Twice the slabs: names of what was closed meanwhile stay until they are popped.
         dirtyDownstreams = FixedQueue(capacity: settings.connections * 2)
         dirtyUpstreams = FixedQueue(capacity: settings.upstreamConnections * 2)
+        starved = FixedQueue(capacity: (settings.connections + settings.upstreamConnections) * 2)
         encoder = AccessLineEncoder(names: settings.names)
         events = EventLineEncoder(names: settings.names)
         identityHash = SipHash(key0: seed, key1: ~seed &* 0x9e37_79b9_7f4a_7c15)
@@ -275,6 +283,14 @@ extension Worker: EventHandler {
         case TokenKind.listener: resumeAccepting(id, &loop)
         case TokenKind.drain:
             endDrain(&loop)
+        case TokenKind.starved:
+            isStarving = false
+            // Only those that wait now: who finds nothing again waits for the next time.
+            var left = starved.count
+            while left > 0, let token = starved.pop() {
+                resume(token, &loop)
+                left &-= 1
+            }
         default:
             return
         }
