@@ -182,7 +182,10 @@ package final class SimulatedKernel: @unchecked Sendable {
             hasMoved = true
         }
         if wire.inFlight.isEmpty, wire.inFlightEnd != .none {
-            if wire.inFlightEnd == .reset, wire.arrivedEnd != .reset { wire.failure = ECONNRESET }
+            // As Linux has it: a reset behind an end is a broken pipe. The next call hears of it, once.
+            if wire.inFlightEnd == .reset, wire.arrivedEnd != .reset {
+                wire.failure = wire.arrivedEnd == .fin ? EPIPE : ECONNRESET
+            }
             wire.arrivedEnd = wire.inFlightEnd
             wire.inFlightEnd = .none
             hasMoved = true

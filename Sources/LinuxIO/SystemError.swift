@@ -13,6 +13,7 @@ internal import CLinux
     }
 
     public var isConnectionRefused: Bool { code == ECONNREFUSED }
+    public var isConnectionReset: Bool { code == ECONNRESET }
     public var isAddressInUse: Bool { code == EADDRINUSE }
     /// What stands in the place is no socket.
     public var isOccupied: Bool { code == EEXIST }

@@ -489,17 +489,27 @@ extension Worker {
                 // To encrypt into: the connection is come back to when there may be some.
                 queue(upstream: id, &loop)
                 return
-            case .failed, .ended:
-                // What the service said before it closed may be an answer; the read side will tell.
-                pools.connections[id].outboundFailed()
-                pools.connections[id].mayHaveMore = true
-                pools.connections[id].isEnding = true
-                driveUpstream(id, &loop)
-                _ = tunnelRefusesBytes(id, &loop)
+            case .ended:
+                outboundLost(id, &loop)
+                return
+            case .failed(let error):
+                // Where an end came before the reset, the kernel says EPIPE.
+                if error.isConnectionReset { pools.connections[id].isBroken = true }
+                outboundLost(id, &loop)
                 return
             }
         }
         resumeRequest(of: id, &loop)
+    }
+
+    /// The kernel takes no more of the request. What the service said before it closed may be an answer; the read side
+    /// will tell.
+    private mutating func outboundLost(_ id: SlabID, _ loop: inout EventLoop) {
+        pools.connections[id].outboundFailed()
+        pools.connections[id].mayHaveMore = true
+        pools.connections[id].isEnding = true
+        driveUpstream(id, &loop)
+        _ = tunnelRefusesBytes(id, &loop)
     }
 
     /// The service's side has room again.

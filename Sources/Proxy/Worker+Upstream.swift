@@ -127,7 +127,8 @@ extension Worker {
     /// One read. `true` when it brought something, or when the end of the stream has to be looked at.
     private mutating func readUpstream(_ id: SlabID, _ exchange: SlabID, _ loop: inout EventLoop) -> Bool {
         if pools.connections[id].hasEnded {
-            upstreamEnded(id, exchange, isClean: !pools.connections[id].wasCutShort, &loop)
+            let isCut = pools.connections[id].isBroken || pools.connections[id].wasCutShort
+            upstreamEnded(id, exchange, isClean: !isCut, &loop)
             return false
         }
         if pools.connections[id].hasTLS, let answer = decryptUpstream(id, exchange, &loop) { return answer }

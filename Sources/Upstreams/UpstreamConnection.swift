@@ -49,6 +49,8 @@ public struct UpstreamConnection: ~Copyable {
     public var mayHaveMore = false
     /// The peer has closed, or the connection is broken: read on to the end even after a short read.
     public var isEnding = false
+    /// A write has met a reset. The kernel tells of it once, and a read after that looks like a clean end.
+    public var isBroken = false
     /// The end of the stream has been read.
     public var hasEnded = false
     /// On the list of those to be flushed at the end of the turn.
