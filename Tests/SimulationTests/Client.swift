@@ -47,9 +47,13 @@ final class Client {
     /// How many requests nobody has answered.
     var unanswered: Int { isDone ? 0 : askings.count - awaiting }
 
-    func act(listener: Int32) {
+    func act(listener: Int32?) {
         guard !isDone, world.kernel.turn >= beginsAt else { return }
         guard let wire else {
+            guard let listener else {
+                isDone = true
+                return
+            }
             let address = SocketAddress(
                 high: 0, low: UInt64(10 + number).byteSwapped | 0xffff << 16, port: UInt16(40000 + number),
                 isV6: false)

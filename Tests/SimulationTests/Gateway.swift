@@ -38,10 +38,11 @@ final class Gateway {
     private var generation = 1
     let listener: Int32
     /// Descriptors that live as long as the worker.
-    let ownDescriptors: Int
+    private(set) var ownDescriptors: Int
     /// Whether exchanges may find all connections to services taken.
     let isNarrow: Bool
     private(set) var isStopped = false
+    private(set) var isListening = true
 
     /// `seed` decides how much room the worker has.
     init(_ household: Household, names: AccessNames, seed: UInt64) throws(SystemError) {
@@ -83,6 +84,14 @@ final class Gateway {
     }
 
     var hasReloaded: Bool { household.generations.load(0) == generation }
+
+    /// Once a worker that drains has let go of its listening socket, the control side closes it.
+    func closeListener() {
+        guard household.generations.load(0) == .max, isListening else { return }
+        isListening = false
+        ownDescriptors -= 1
+        SimulatedKernel.shared.closeListener(listener)
+    }
 
     func drain(within nanoseconds: UInt64) {
         send(.drain(deadline: SimulatedKernel.shared.now + nanoseconds))

@@ -75,13 +75,14 @@ struct Schedule: ~Copyable {
     }
 
     private func actAll() {
-        for client in clients { client.act(listener: gateway.listener) }
+        for client in clients { client.act(listener: gateway.isListening ? gateway.listener : nil) }
         services.act()
         world.kernel.carry()
     }
 
     private func step() {
         gateway.turn()
+        if world.isDraining { gateway.closeListener() }
         if world.kernel.idleTurns > Schedule.idle {
             world.violate("the loop turned \(Schedule.idle) times and nothing moved")
         }
