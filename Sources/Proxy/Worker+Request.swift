@@ -478,7 +478,14 @@ extension Worker {
     mutating func flushUpstream(_ id: SlabID, _ loop: inout EventLoop) {
         pools.connections[id].isDirty = false
         guard pools.connections[id].phase == .leased, !pools.connections[id].isBlocked else { return }
-        // The end of the connection was seen in this turn, and nothing has been written: it is not too late.
+        if pools.connections[id].sentBytes == 0, pools.connections[id].mayHaveMore,
+            !pools.connections[id].hasTLS
+        {
+            // Something waits to be read before the first byte was written, and could not be read yet: an end, or bytes
+            // that would be taken for the answer. Over TLS it may be no more than a session ticket.
+            lostUntouched(id, &loop)
+            return
+        }
         while pools.connections[id].hasOutput {
             switch pools.connections[id].flush(from: blocks) {
             case .bytes: continue

@@ -171,6 +171,16 @@ extension Worker {
         }
     }
 
+    /// A connection that cannot be used, and of whose request nothing was written.
+    @inline(never) mutating func lostUntouched(_ id: SlabID, _ loop: inout EventLoop) {
+        let exchange = pools.connections[id].holder
+        guard exchanges.contains(exchange), exchanges[exchange].upstream == id else {
+            _ = pools.close(id, &loop)
+            return
+        }
+        upstreamEnded(id, exchange, isClean: false, &loop)
+    }
+
     /// The service sends no more, and what it sent has been used.
     mutating func upstreamEnded(
         _ id: SlabID, _ exchange: SlabID, isClean: Bool, _ loop: inout EventLoop
