@@ -128,8 +128,9 @@ package final class Wire {
     /// Sends no more, and reads on.
     package func finish() { if isSending { inFlightEnd = .fin } }
 
+    /// Unread bytes make the close a reset (RFC 1122 §4.2.2.13).
     package func close() {
-        if isSending { inFlightEnd = .fin }
+        if isSending { inFlightEnd = outgoing.isEmpty ? .fin : .reset }
         isLeft = true
     }
 

@@ -303,7 +303,7 @@ extension Worker {
             setDeadline(downstream, loop.now &+ snapshots[current].http.bodyIdleTimeout, &loop)
             markDirty(downstream: downstream)
         } else {
-            setDeadline(downstream, loop.now &+ snapshots[current].http.idleTimeout, &loop)
+            setReadDeadline(downstream, loop.now &+ snapshots[current].http.idleTimeout, &loop)
             goOn(downstream, &loop)
         }
     }
@@ -477,6 +477,10 @@ extension Worker {
         }
         let exchange = downstreams[id].exchange
         if exchange.isNone {
+            // A write was blocked, and its deadline is not that of an idle connection.
+            if downstreams[id].watchesWriting, downstreams[id].scannedBytes == 0 {
+                setDeadline(id, loop.now &+ snapshots[current].http.idleTimeout, &loop)
+            }
             goOn(id, &loop)
             return
         }

@@ -253,6 +253,13 @@ extension Worker {
         if deadline < downstreams[id].timerFires { armDownstream(id, &loop) }
     }
 
+    /// The same for what is waited for from the client. While a write to it is blocked, that write's deadline stands: a
+    /// client that sends and does not read would hold its place for ever.
+    mutating func setReadDeadline(_ id: SlabID, _ deadline: UInt64, _ loop: inout EventLoop) {
+        guard !downstreams[id].isBlocked else { return }
+        setDeadline(id, deadline, &loop)
+    }
+
     @inline(never) private mutating func armDownstream(_ id: SlabID, _ loop: inout EventLoop) {
         loop.timers.cancel(downstreams[id].timer)
         let deadline = downstreams[id].deadline

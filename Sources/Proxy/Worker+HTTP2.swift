@@ -111,7 +111,7 @@ extension Worker {
         downstreams[id].openStreams &+= 1
         let isWhole = downstreams[id].copyHead(of: stream, into: &head)
         downstreams[id].session?.releaseHead(stream)
-        if !downstreams[id].hasSentGoAway { setDeadline(id, .max, &loop) }
+        if !downstreams[id].hasSentGoAway { setReadDeadline(id, .max, &loop) }
         // Cookies that were joined lie in the head twice, so that one within its limit may still not fit a block.
         if let error = isWhole ? error : .headTooLarge {
             makeRequestID(exchange, loop)

@@ -237,7 +237,7 @@ extension Worker {
         case .incomplete:
             if downstreams[id].scannedBytes == 0 {
                 // The clock of a head runs from its first byte, however it drips.
-                setDeadline(id, loop.now &+ snapshots[current].http.headTimeout, &loop)
+                setReadDeadline(id, loop.now &+ snapshots[current].http.headTimeout, &loop)
             }
             downstreams[id].scannedBytes = max(scanned, 1)
             swap(&inbound, &downstreams[id].inbound)
@@ -266,9 +266,9 @@ extension Worker {
             downstreams[id].exchangeCount &+= 1
             downstreams[id].closesAfterAnswer = !requestHead.isPersistent || isDraining
             if exchanges[exchange].requestBody.isEnded {
-                setDeadline(id, .max, &loop)
+                setReadDeadline(id, .max, &loop)
             } else {
-                setDeadline(id, loop.now &+ snapshots[current].http.bodyIdleTimeout, &loop)
+                setReadDeadline(id, loop.now &+ snapshots[current].http.bodyIdleTimeout, &loop)
             }
             let refusal = admit(exchange, inbound.firstBytes.extracting(0..<count), &loop)
             // The head is used up: what follows it is the body, and belongs to the connection again.

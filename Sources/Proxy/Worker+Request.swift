@@ -320,12 +320,12 @@ extension Worker {
         }
         exchanges[id].isRequestPaused = room <= 0 && !exchanges[id].requestBody.isEnded
         if exchanges[id].requestBody.isEnded {
-            setDeadline(downstream, .max, &loop)
+            setReadDeadline(downstream, .max, &loop)
         } else if exchanges[id].isRequestPaused {
             // Now the service is the one that is waited for, and its own deadline runs.
-            setDeadline(downstream, .max, &loop)
+            setReadDeadline(downstream, .max, &loop)
         } else if exchanges[id].requestBody.byteCount != before || downstreams[downstream].deadline == .max {
-            setDeadline(downstream, loop.now &+ snapshots[current].http.bodyIdleTimeout, &loop)
+            setReadDeadline(downstream, loop.now &+ snapshots[current].http.bodyIdleTimeout, &loop)
         }
     }
 

@@ -43,9 +43,10 @@ final class Client {
 
     fileprivate let number: Int
 
-    var isIdle: Bool { isDone || (awaiting == askings.count && reader.isBetweenMessages) }
+    private var isMute: Bool { stalledUntil == .max }
+    var isIdle: Bool { isDone || isMute || (awaiting == askings.count && reader.isBetweenMessages) }
     /// How many requests nobody has answered.
-    var unanswered: Int { isDone ? 0 : askings.count - awaiting }
+    var unanswered: Int { isDone || isMute ? 0 : askings.count - awaiting }
 
     func act(listener: Int32?) {
         guard !isDone, world.kernel.turn >= beginsAt else { return }
@@ -81,14 +82,15 @@ final class Client {
             return
         }
         let way = world.mood == .rough ? world.chance.below(4) : 0
-        world.trace("client \(number) leaves (\(["closes", "resets", "half-closes", "closes"][way]))")
+        world.trace("client \(number) leaves (\(["closes", "resets", "half-closes", "half-closes and reads no more"][way]))")
         switch way {
         case 1:
             wire.reset(&world.chance)
             isDone = true
-        case 2:
+        case 2, 3:
             wire.finish()
             leavesAt = .max
+            if way == 3 { stalledUntil = .max }
         default:
             wire.close()
             isDone = true
