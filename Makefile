@@ -9,6 +9,8 @@ DESTDIR ?=
 FILTER ?=
 NAME ?=
 SECS ?= 60
+SEEDS ?= 100000
+SEED ?=
 
 # Debian packages, by what needs them. The Swift toolchain (6.3) comes from swift.org.
 BUILD_PACKAGES := libssl-dev libnghttp2-dev libjemalloc-dev libyaml-dev libsodium-dev libsqlite3-dev
@@ -25,6 +27,9 @@ GATEWAY := GATEHOUSE_GATEWAY_ONLY=1 swift
 RELEASE_FLAGS := -c release --static-swift-stdlib $(STRICT) --scratch-path .build-gateway
 ASAN_FLAGS := --sanitize=address $(STRICT) --scratch-path .build-asan
 TSAN_FLAGS := --sanitize=thread $(STRICT) --scratch-path .build-tsan
+# The kernel is one in memory; assertions stay on.
+SIMULATION_FLAGS := -c release -Xswiftc -assert-config -Xswiftc Debug $(STRICT) --scratch-path .build-simulation
+SIMULATION := GATEHOUSE_SIMULATION=1 $(GATEWAY)
 BIN := $(CURDIR)/.build-gateway/release
 PYTEST := /usr/bin/python3 -B -m pytest -p no:cacheprovider -q
 LINTED := Package.swift Sources Tests
@@ -36,8 +41,8 @@ NO_ASLR := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 export ASAN_OPTIONS := detect_leaks=0:abort_on_error=0:exitcode=99
 export TSAN_OPTIONS := halt_on_error=1:exitcode=99
 
-.PHONY: help deps build release services test integration conformance refusal-sites acceptance lint format asan tsan fuzz fuzz-all hot-path-gate \
-	bench-smoke bench-gate demo dev ci install
+.PHONY: help deps build release services test integration conformance refusal-sites acceptance lint format asan tsan fuzz \
+	fuzz-all hot-path-gate simulation simulation-planted bench-smoke bench-gate demo dev ci install
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -80,7 +85,7 @@ acceptance: release ## the integration tests at full size: minutes, not seconds
 
 lint: ## formatting and style
 	swift format lint --strict --parallel --recursive --configuration .swift-format $(LINTED)
-	@for script in .ci/run conf/demo/*.sh Tests/Fuzz/run; do bash -n $$script; done
+	@for script in .ci/run conf/demo/*.sh Tests/Fuzz/run Tests/SimulationTests/planted/run; do bash -n $$script; done
 
 format: ## put the sources into the house format
 	swift format --in-place --parallel --recursive --configuration .swift-format $(LINTED)
@@ -100,6 +105,13 @@ fuzz: ## fuzz targets for SECS seconds each, after their committed inputs; NAME=
 
 fuzz-all: ## every fuzz target for 120 seconds
 	@Tests/Fuzz/run 120
+
+simulation: ## schedules of the worker in a kernel of our own: SEEDS= how many; SEED= shows one
+	$(SIMULATION) build --product simulation $(SIMULATION_FLAGS)
+	SWIFT_BACKTRACE=enable=no .build-simulation/release/simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+
+simulation-planted: ## the simulation must find each of five planted bugs
+	@Tests/SimulationTests/planted/run
 
 hot-path-gate: release ## no reference counting and no allocation in what a request runs
 	/usr/bin/python3 -B Benchmarks/gate/hot-path-gate --self-test

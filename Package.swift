@@ -14,15 +14,16 @@ let fuzzed = (ProcessInfo.processInfo.environment["GATEHOUSE_FUZZ"] ?? "").split
 /// Set for the simulation alone: LinuxIO then takes its kernel from memory (see Tests/SimulationTests).
 let isSimulation = ProcessInfo.processInfo.environment["GATEHOUSE_SIMULATION"] == "1"
 
-let houseSettings: [SwiftSetting] = [
-    .swiftLanguageMode(.v6),
-    .strictMemorySafety(),
-    .treatAllWarnings(as: .error),
-    .enableUpcomingFeature("ExistentialAny"),
-    .enableUpcomingFeature("InternalImportsByDefault"),
-    .enableUpcomingFeature("MemberImportVisibility"),
-    .enableExperimentalFeature("Lifetimes"),
-] + (isSimulation ? [.define("SIMULATION")] : [])
+let houseSettings: [SwiftSetting] =
+    [
+        .swiftLanguageMode(.v6),
+        .strictMemorySafety(),
+        .treatAllWarnings(as: .error),
+        .enableUpcomingFeature("ExistentialAny"),
+        .enableUpcomingFeature("InternalImportsByDefault"),
+        .enableUpcomingFeature("MemberImportVisibility"),
+        .enableExperimentalFeature("Lifetimes"),
+    ] + (isSimulation ? [.define("SIMULATION")] : [])
 
 func here(_ path: String) -> Bool {
     FileManager.default.fileExists(atPath: Context.packageDirectory + "/" + path)
@@ -109,7 +110,8 @@ targets += fuzzers([
     "Proxy", "HTTP2", "HTTP1", "HTTP", "JWT", "JSON", "Config", "YAML", "Telemetry", "LinuxIO", "Memory",
 ])
 targets += simulation([
-    "Proxy", "Upstreams", "Reactor", "LinuxIO", "HTTP1", "HTTP", "Routing", "RateLimit", "Telemetry", "Memory",
+    "Proxy", "Upstreams", "Reactor", "LinuxIO", "HTTP1", "HTTP", "Routing", "RateLimit", "Telemetry",
+    "Memory",
 ])
 // The house as a whole, read as text
 if here("Tests/HouseTests") {

@@ -85,7 +85,7 @@ public struct ExchangeMachine: Equatable, Sendable {
 
     public mutating func handle(_ event: Event) -> Action {
         #if SIMULATION
-        MachineVisits.note(phase, event)
+            MachineVisits.note(phase, event)
         #endif
         switch (phase, event) {
         case (.finished, _):

@@ -212,7 +212,8 @@ extension Worker {
     mutating func close(_ id: SlabID, _ loop: inout EventLoop, reset: Bool = false) {
         // An answer that ends with its connection must not look whole when it is not (RFC 9112 §8).
         let isCut =
-            downstreams[id].answersUntilEnd && (!downstreams[id].exchange.isNone || !downstreams[id].isFlushed)
+            downstreams[id].answersUntilEnd
+            && (!downstreams[id].exchange.isNone || !downstreams[id].isFlushed)
         abandonExchanges(of: id, &loop)
         guard downstreams.contains(id) else { return }
         if downstreams[id].phase == .handshake { handshakesInFlight &-= 1 }

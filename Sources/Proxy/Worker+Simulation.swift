@@ -1,53 +1,53 @@
 #if SIMULATION
-package import Memory
-import Upstreams
+    package import Memory
+    import Upstreams
 
-// What the simulation counts when all is over, and its hand on the pool. See Tests/SimulationTests.
-extension Worker {
-    package var openConnections: Int { downstreams.count }
-    package var openServiceConnections: Int { pools.connections.count }
-    package var openExchanges: Int { exchanges.count }
-    package var heldSnapshots: Int { snapshots.count }
-    package var heldBlocks: Int { blocks.outstanding }
-    /// Without the two that are scratch for life.
-    package var heldLargeBlocks: Int { largeBlocks.outstanding - 2 }
-    package var heldNotes: Int { notes.outstanding }
+    // What the simulation counts when all is over, and its hand on the pool. See Tests/SimulationTests.
+    extension Worker {
+        package var openConnections: Int { downstreams.count }
+        package var openServiceConnections: Int { pools.connections.count }
+        package var openExchanges: Int { exchanges.count }
+        package var heldSnapshots: Int { snapshots.count }
+        package var heldBlocks: Int { blocks.outstanding }
+        /// Without the two that are scratch for life.
+        package var heldLargeBlocks: Int { largeBlocks.outstanding - 2 }
+        package var heldNotes: Int { notes.outstanding }
 
-    /// Takes blocks away until `count` are left, as a worker with a small budget would find it.
-    package func hoard(leaving count: Int, in queue: inout ByteQueue) {
-        while blocks.canTake(count + 1), var block = blocks.take() {
-            block.append(0)
-            queue.append(block)
+        /// Takes blocks away until `count` are left, as a worker with a small budget would find it.
+        package func hoard(leaving count: Int, in queue: inout ByteQueue) {
+            while blocks.canTake(count + 1), var block = blocks.take() {
+                block.append(0)
+                queue.append(block)
+            }
         }
     }
-}
 
-/// How often each pair of phase and event was met, over all workers of the process.
-package enum MachineVisits {
-    private static let counts = CounterBlock(count: 4 * 16)
-    package static let phases = ["leasing", "waiting", "streaming", "finished"]
-    package static let events = [
-        "connected", "connectFailed", "requestEnded", "upstreamLost", "responseHead", "responseEnded",
-        "responseBroken", "upstreamTimedOut", "refused", "clientLost",
-    ]
+    /// How often each pair of phase and event was met, over all workers of the process.
+    package enum MachineVisits {
+        private static let counts = CounterBlock(count: 4 * 16)
+        package static let phases = ["leasing", "waiting", "streaming", "finished"]
+        package static let events = [
+            "connected", "connectFailed", "requestEnded", "upstreamLost", "responseHead", "responseEnded",
+            "responseBroken", "upstreamTimedOut", "refused", "clientLost",
+        ]
 
-    static func note(_ phase: ExchangeMachine.Phase, _ event: ExchangeMachine.Event) {
-        let index =
-            switch event {
-            case .connected: 0
-            case .connectFailed: 1
-            case .requestEnded: 2
-            case .upstreamLost: 3
-            case .responseHead: 4
-            case .responseEnded: 5
-            case .responseBroken: 6
-            case .upstreamTimedOut: 7
-            case .refused: 8
-            case .clientLost: 9
-            }
-        counts.add(1, at: Int(phase.rawValue) * 16 + index)
+        static func note(_ phase: ExchangeMachine.Phase, _ event: ExchangeMachine.Event) {
+            let index =
+                switch event {
+                case .connected: 0
+                case .connectFailed: 1
+                case .requestEnded: 2
+                case .upstreamLost: 3
+                case .responseHead: 4
+                case .responseEnded: 5
+                case .responseBroken: 6
+                case .upstreamTimedOut: 7
+                case .refused: 8
+                case .clientLost: 9
+                }
+            counts.add(1, at: Int(phase.rawValue) * 16 + index)
+        }
+
+        package static func count(phase: Int, event: Int) -> Int { counts.load(phase * 16 + event) }
     }
-
-    package static func count(phase: Int, event: Int) -> Int { counts.load(phase * 16 + event) }
-}
 #endif

@@ -1,5 +1,7 @@
 """Sizes and times: each limit has its status, and what is within it passes."""
 
+import select
+
 import pytest
 
 from harness.bound import until
@@ -223,3 +225,17 @@ def test_an_answer_of_many_fields_passes_or_is_502(gateways, upstreams, clients)
         return True
 
     assert clients(gateways(plain(upstreams(answer)))).ask().status in (200, 502)
+
+
+def test_a_client_that_sends_on_and_reads_nothing_is_closed(gateways, upstreams, clients):
+    """Each further request had put off the deadline of the blocked write, the last one for ever."""
+
+    def large(wire, _):
+        wire.send(response(200, body=b"x" * 100_000))
+        return True
+
+    client = clients(gateways(plain(upstreams(large), limits_of_http=QUICK)))
+    client.send(request() * 300)
+    poller = select.poll()
+    poller.register(client.socket, 0)
+    assert poller.poll(10_000), "the connection is still open"

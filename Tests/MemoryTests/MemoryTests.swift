@@ -75,6 +75,25 @@ import Testing
         #expect(whole == bytes)
     }
 
+    @Test(
+        "the first bytes come together, and those that do not fit stay behind them",
+        arguments: [300, 961, 3000])
+    func gathered(count: Int) {
+        let pool = BlockPool(blockBytes: 128, limit: 100)
+        let large = BlockPool(blockBytes: 1024, limit: 1)
+        var queue = ByteQueue()
+        let bytes = (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 7) }
+        let isFilled = queue.append(bytes.rawSpan, from: pool)
+        let isGathered = queue.gatherFirst(in: large)
+        let first = queue.firstBytes.array
+        let isGatheredAgain = queue.isContiguous || queue.gatherFirst(in: large)
+        let all = queue.array
+        #expect(isFilled && isGathered)
+        #expect(first == Array(bytes.prefix(960)))
+        #expect(isGatheredAgain == (count <= 960), "the pool had one block")
+        #expect(all == bytes)
+    }
+
     @Test("numbers are written in decimal and hexadecimal", arguments: [0, 9, 10, 255, 4096, Int.max])
     func numbers(value: Int) {
         var decimal = NumberText(value)

@@ -61,14 +61,16 @@ extension World {
         let isBodiless = answer.status == 204 || answer.status == 304
         answer.bodyLength = isBodiless ? 0 : length()
         var head = "HTTP/1.\(chance.oneIn(8) ? 0 : 1) \(answer.status) Answer\r\nX-Answer: \(mark)\r\n"
-        if chance.oneIn(12) { head += "X-Filler: \(String(repeating: "f", count: 1 + chance.below(20_000)))\r\n" }
+        if chance.oneIn(12) { head += "X-Filler: \(World.fillers[chance.below(6)])\r\n" }
         writeFraming(&plan, &answer, &head, id)
         if isRough || mood == .stale { chooseFaults(&plan, answer, id) }
         answers.append(answer)
         return plan
     }
 
-    private func writeFraming(_ plan: inout AnswerPlan, _ answer: inout Answer, _ head: inout String, _ id: Int) {
+    private func writeFraming(
+        _ plan: inout AnswerPlan, _ answer: inout Answer, _ head: inout String, _ id: Int
+    ) {
         let isBodiless = answer.status == 204 || answer.status == 304
         let isVersion10 = head.hasPrefix("HTTP/1.0")
         let isHead = askings[id].method == "HEAD"

@@ -82,7 +82,9 @@ final class Client {
             return
         }
         let way = world.mood == .rough ? world.chance.below(4) : 0
-        world.trace("client \(number) leaves (\(["closes", "resets", "half-closes", "half-closes and reads no more"][way]))")
+        world.trace(
+            "client \(number) leaves (\(["closes", "resets", "half-closes", "half-closes and reads no more"][way]))"
+        )
         switch way {
         case 1:
             wire.reset(&world.chance)
@@ -98,7 +100,8 @@ final class Client {
     }
 
     private func send(_ wire: Wire) {
-        guard sending < askings.count, wire.isSending, !hasClosing || offset > 0, pipelines || sending == awaiting,
+        guard sending < askings.count, wire.isSending, !hasClosing || offset > 0,
+            pipelines || sending == awaiting,
             !world.chance.oneIn(4)
         else { return }
         let id = askings[sending]
@@ -109,7 +112,8 @@ final class Client {
                 "client \(number) begins \(world.askings[id].method) \(world.path(id)), \(image.count) bytes")
         }
         var end = image.count
-        if world.askings[id].expects, !hasContinue, offset < world.askings[id].headEnd || waitsForContinue < 40
+        if world.askings[id].expects, !hasContinue,
+            offset < world.askings[id].headEnd || waitsForContinue < 40
         {
             end = world.askings[id].headEnd
             if offset >= end { waitsForContinue += 1 }
@@ -249,7 +253,9 @@ final class Client {
         world.askings[id].receivedBytes = received
         if let answer {
             let given = world.answers[answer]
-            if !given.isWhole { world.violate("client \(number) took a part for the whole of answer \(answer)") }
+            if !given.isWhole {
+                world.violate("client \(number) took a part for the whole of answer \(answer)")
+            }
             if received != given.bodyLength, world.askings[id].method != "HEAD" {
                 world.violate("client \(number) got \(received) of \(given.bodyLength) bytes as the whole")
             }

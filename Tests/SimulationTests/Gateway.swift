@@ -121,10 +121,10 @@ final class Gateway {
     var exchangeCount: Int { household.meters.exchangeCount(labels: 16) }
 
     /// The access lines since the last call.
-    func lines() -> [String] {
+    func lines() -> [ArraySlice<UInt8>] {
         var bytes: [UInt8] = []
         household.ring.drain { bytes += $0.array }
-        return bytes.split(separator: 0x0a).map { $0.text }
+        return bytes.split(separator: 0x0a)
     }
 
     // MARK: Configurations

@@ -54,7 +54,9 @@ import Telemetry
             }
         }
         let took = ContinuousClock.now - began
-        tally.tell(count: count, seconds: Double(took.components.seconds) + Double(took.components.attoseconds) / 1e18)
+        tally.tell(
+            count: count,
+            seconds: Double(took.components.seconds) + Double(took.components.attoseconds) / 1e18)
         exit(Visits.tell(isFull: count >= 20_000) ? 0 : 1)
     }
 
@@ -132,7 +134,9 @@ struct Tally {
     func tell(count: UInt64, seconds: Double) {
         let rate = Int(Double(count) / max(seconds, 0.001))
         print("\(count) schedules in \(Int(seconds)) s, \(rate) a second; \(turns) turns")
-        print("moods: " + moods.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", "))
+        print(
+            "moods: "
+                + moods.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", "))
         print(
             "requests: \(requests); answered \(answered), refused \(refused), broken \(broken), "
                 + "without an answer \(requests - answered - refused - broken)")

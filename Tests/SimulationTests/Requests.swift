@@ -2,6 +2,9 @@ import LinuxIO
 
 /// Makes requests as bytes.
 extension World {
+    /// Values that make heads long: of some bytes, and around one block and two.
+    static let fillers = [1, 300, 2100, 8900, 16_200, 20_000].map { String(repeating: "f", count: $0) }
+
     static let malformed: [String] = [
         "GET  / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\n\r\n", "GET / HTTP/3.0\r\nHost: a\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "GET / HTTP/1.1\r\nHost : a\r\n\r\n",
@@ -60,7 +63,7 @@ extension World {
         var head = "\(asking.method) \(path(id))\(chance.oneIn(3) ? "?x=1&y" : "")"
         head += asking.isVersion10 ? " HTTP/1.0\r\n" : " HTTP/1.1\r\n"
         head += "Host: sim.example\r\nX-Asking: \(id)\r\n"
-        if chance.oneIn(12) { head += "X-Filler: \(String(repeating: "f", count: 1 + chance.below(9000)))\r\n" }
+        if chance.oneIn(12) { head += "X-Filler: \(World.fillers[chance.below(4)])\r\n" }
         if asking.expects { head += "Expect: 100-continue\r\n" }
         if asking.closes && !asking.isVersion10 { head += "Connection: close\r\n" }
         if asking.isVersion10, !asking.closes { head += "Connection: keep-alive\r\n" }

@@ -181,7 +181,7 @@ struct Schedule: ~Copyable {
         let counted = gateway.exchangeCount - exchangesBefore
         if counted != lines.count { world.violate("\(counted) exchanges counted, \(lines.count) logged") }
         var nameless = 0
-        for line in lines { if !world.note(line) { nameless += 1 } }
+        for line in lines { if !world.note(AccessLine(line)) { nameless += 1 } }
         let begun = world.askings.filter(\.hasBegun)
         if nameless > clients.count { world.violate("\(nameless) lines of nobody") }
         for asking in begun { judge(asking) }
@@ -210,30 +210,5 @@ struct Schedule: ~Copyable {
             world.violate(
                 "request \(asking.id): \(asking.receivedBytes) bytes seen, \(asking.loggedBytesOut) logged")
         }
-    }
-}
-
-extension World {
-    /// Takes an access line to the request that it is about; `false` when it is about none.
-    func note(_ line: String) -> Bool {
-        trace(line)
-        guard let path = text("path", of: line) else { return false }
-        let parts = path.split(separator: "/")
-        guard parts.count == 2, let id = Int(parts[1]), id < askings.count else { return false }
-        askings[id].lines += 1
-        askings[id].loggedStatus = number("status", of: line) ?? 0
-        askings[id].loggedReason = text("reason", of: line) ?? ""
-        askings[id].loggedBytesOut = number("bytes_out", of: line) ?? -1
-        return true
-    }
-
-    private func text(_ key: String, of line: String) -> String? {
-        guard let start = line.utf8.firstRange(of: "\"\(key)\":\"".utf8)?.upperBound else { return nil }
-        return String(line.utf8[start...].prefix { $0 != 0x22 })
-    }
-
-    private func number(_ key: String, of line: String) -> Int? {
-        guard let start = line.utf8.firstRange(of: "\"\(key)\":".utf8)?.upperBound else { return nil }
-        return Int(String(line.utf8[start...].prefix { $0 >= 0x30 && $0 <= 0x39 }) ?? "")
     }
 }

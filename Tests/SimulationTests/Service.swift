@@ -45,7 +45,9 @@ final class ServiceConnection {
 
     /// An idle connection of an unreliable service.
     private func idle() {
-        guard world.mood != .fair, wire.waitingBytes == 0, wire.isSending, world.chance.oneIn(24) else { return }
+        guard world.mood != .fair, wire.waitingBytes == 0, wire.isSending, world.chance.oneIn(24) else {
+            return
+        }
         switch world.mood == .rough ? world.chance.below(3) : 0 {
         case 1:
             world.trace("the service resets idle wire \(wire.number)")
@@ -109,7 +111,9 @@ final class ServiceConnection {
             return
         }
         world.trace("wire \(wire.number) brings \(head.first)")
-        if current != nil { world.violate("wire \(wire.number) brought \(id) before the last answer was whole") }
+        if current != nil {
+            world.violate("wire \(wire.number) brought \(id) before the last answer was whole")
+        }
         if world.askings[id].isMalformed { world.violate("a malformed head was forwarded: \(head.first)") }
         if head.values("host").count != 1 { world.violate("a request without one Host: \(head.first)") }
         for name in ["connection", "expect", "keep-alive", "te", "upgrade"] where head.value(name) != nil {
@@ -130,7 +134,9 @@ final class ServiceConnection {
         if codings == ["chunked"] {
             reader.expectChunks()
         } else if let length = lengths.first.flatMap({ Int($0) }) {
-            if length != world.askings[id].bodyLength { world.violate("a request with another length: \(id)") }
+            if length != world.askings[id].bodyLength {
+                world.violate("a request with another length: \(id)")
+            }
             reader.expectLength(length)
         } else {
             reader.expectNothing()
@@ -256,7 +262,9 @@ final class Services {
 
     init(_ world: World) {
         self.world = world
-        if world.mood == .rough, world.chance.oneIn(4) { deafPorts.insert(UInt16(7001 + world.chance.below(5))) }
+        if world.mood == .rough, world.chance.oneIn(4) {
+            deafPorts.insert(UInt16(7001 + world.chance.below(5)))
+        }
     }
 
     func act() {

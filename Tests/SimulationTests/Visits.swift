@@ -3,7 +3,23 @@ import Proxy
 /// How often each phase of the exchange machine met each event, and which pairs cannot be.
 enum Visits {
     /// Pairs that no sequence of events leads to, with the reason.
-    static let impossible: [String: String] = [:]
+    static let impossible: [String: String] = {
+        var all: [String: String] = [:]
+        // `handle` has an answer to each of these, for the day when somebody makes a mistake.
+        for event in ["upstreamLost", "responseHead", "responseEnded", "responseBroken"] {
+            all["leasing \(event)"] = "there is no connection that could tell"
+        }
+        for event in ["connected", "connectFailed"] {
+            all["waiting \(event)"] = "the connection stands"
+            all["streaming \(event)"] = "the connection stands"
+        }
+        all["waiting responseEnded"] = "a body ends after its head"
+        all["streaming responseHead"] = "one head to an exchange"
+        for event in MachineVisits.events {
+            all["finished \(event)"] = "an exchange is freed with its last action"
+        }
+        return all
+    }()
 
     /// Prints the table; `false` when a pair that can be was never met, or one that cannot be was.
     static func tell(isFull: Bool) -> Bool {
