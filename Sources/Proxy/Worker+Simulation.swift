@@ -24,11 +24,11 @@
 
     /// How often each pair of phase and event was met, over all workers of the process.
     package enum MachineVisits {
-        private static let counts = CounterBlock(count: 4 * 16)
-        package static let phases = ["leasing", "waiting", "streaming", "finished"]
+        private static let counts = CounterBlock(count: 5 * 16)
+        package static let phases = ["leasing", "waiting", "streaming", "tunnelling", "finished"]
         package static let events = [
             "connected", "connectFailed", "requestEnded", "upstreamLost", "responseHead", "responseEnded",
-            "responseBroken", "upstreamTimedOut", "refused", "clientLost",
+            "responseBroken", "upstreamTimedOut", "refused", "clientLost", "tunnelOpened",
         ]
 
         static func note(_ phase: ExchangeMachine.Phase, _ event: ExchangeMachine.Event) {
@@ -44,6 +44,7 @@
                 case .upstreamTimedOut: 7
                 case .refused: 8
                 case .clientLost: 9
+                case .tunnelOpened: 10
                 }
             counts.add(1, at: Int(phase.rawValue) * 16 + index)
         }

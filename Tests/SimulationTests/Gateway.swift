@@ -18,6 +18,7 @@ struct Household {
     let clients = CountTable(slots: 1024, hash: SipHash(key0: 3, key1: 4))
     let meters = WorkerMetrics(routes: 16)
     let connectionCounts = SharedCells(count: 1)
+    let listenerCounts = SharedCells(count: 16)
     let generations = SharedCells(count: 1)
     let ring = ByteRing(capacity: 1 << 20)
     let isSleeping = SharedCells(count: 1)
@@ -58,7 +59,8 @@ final class Gateway {
         let settings = WorkerSettings(
             index: 0, connections: 64, upstreamConnections: serviceConnections, blockBytes: 64 * 16384,
             limiter: household.limiter, clients: household.clients, meters: household.meters,
-            connectionCounts: household.connectionCounts, generations: household.generations,
+            connectionCounts: household.connectionCounts, listenerCounts: household.listenerCounts,
+            generations: household.generations,
             log: AccessLogRing(
                 ring: household.ring, isSleeping: household.isSleeping, wakeNumber: -1, isOn: true),
             names: names, mailbox: mailbox, neighbours: Neighbours([mailbox]))
@@ -113,10 +115,13 @@ final class Gateway {
             ("blocks", worker.heldBlocks), ("large blocks", worker.heldLargeBlocks),
             ("notes", worker.heldNotes), ("timers", isStopped ? 0 : loop.timers.count),
             ("counted connections", household.connectionCounts.load(0)),
+            ("connections of the listener", household.listenerCounts.load(label)),
             ("uncounted closes", household.meters.acceptedCount - household.meters.closedCount),
             ("lost log lines", household.meters.logDropCount),
         ].filter { $0.1 != 0 }
     }
+
+    private var label: Int { household.listeners.label(for: "main") }
 
     var exchangeCount: Int { household.meters.exchangeCount(labels: 16) }
 
@@ -166,14 +171,16 @@ final class Gateway {
                 ListenerPlan(
                     label: household.listeners.label(for: "main"), name: Array("main".utf8), tls: nil,
                     allowsHTTP1: true, allowsHTTP2: true, handshakeTimeout: second, handshakesInFlight: 8,
-                    connectionsPerClient: 64, requiresPreamble: false)
+                    connectionsPerClient: 64, requiresPreamble: false, securePort: 0,
+                    connections: 64)
             },
             http: HTTPSettings(
                 limits: HeadLimits(requestLine: 8192, head: 32768, fields: 100), headTimeout: 10 * second,
-                bodyIdleTimeout: 15 * second, idleTimeout: 60 * second, streams: 32, resetsPerWindow: 100,
+                bodyIdleTimeout: 15 * second, idleTimeout: 60 * second,
+                webSocketIdleTimeout: 40 * second, streams: 32, resetsPerWindow: 100,
                 resetWindow: 10 * second, mergesSlashes: true),
             trustedProxies: [], ipv6PrefixBits: 64, requestIDField: Array("X-Request-ID".utf8),
-            requestIDAcceptance: .nobody, echoesRequestID: true,
+            requestIDAcceptance: .nobody, echoesRequestID: true, tracing: .propagate,
             vouchedFields: [
                 "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded", "X-Request-ID",
             ].map { Array($0.utf8) })
