@@ -32,7 +32,7 @@ import Testing
     func reservedInRequests(name: String) {
         let message = "the field '\(name)' has a meaning of its own and cannot be used here"
         #expect(errors("{request: {set: {\(name): x}}}") == ["8:78: \(message)"])
-        #expect(errors("{request: {remove: [\(name)]}}") == ["8:82: \(message)"])
+        #expect(errors("{request: {remove: [\(name)]}}") == ["8:81: \(message)"])
     }
 
     @Test(
@@ -44,7 +44,7 @@ import Testing
     func reservedInAnswers(name: String) {
         let message = "the field '\(name)' has a meaning of its own and cannot be used here"
         #expect(errors("{response: {set: {\(name): x}}}") == ["8:79: \(message)"])
-        #expect(errors("{response: {remove: [\(name)]}}") == ["8:83: \(message)"])
+        #expect(errors("{response: {remove: [\(name)]}}") == ["8:82: \(message)"])
     }
 
     @Test("what claims and request ids are written to is the gateway's own") func vouched() {
@@ -56,7 +56,7 @@ import Testing
             ])
         #expect(
             errors("{response: {remove: [X-Trace]}}", "request_id: {header: X-Trace}") == [
-                "8:83: the field 'X-Trace' has a meaning of its own and cannot be used here"
+                "8:82: the field 'X-Trace' has a meaning of its own and cannot be used here"
             ])
     }
 
