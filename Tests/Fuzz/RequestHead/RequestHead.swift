@@ -47,6 +47,13 @@ private func check(_ head: borrowing RequestHead, _ span: RawSpan, _ count: Int)
     case .none: precondition(!head.expectsContinue)
     case .stream, .close: preconditionFailure("no framing of HTTP/1 requests")
     }
+    if head.asksWebSocket {
+        // RFC 6455 §4.2.1: nothing less asks for a tunnel.
+        precondition(
+            head.method == .get && head.version == .http11 && head.fields.firstIndex(of: .upgrade) != nil)
+        precondition(head.framing == .none || head.framing == .length(0))
+        precondition(head.webSocketKey.count == 24 && head.webSocketKey.upperBound < count)
+    }
 }
 
 private func isToken(_ name: RawSpan) -> Bool {

@@ -30,6 +30,12 @@ import Memory
         precondition(value.firstIndex(notIn: .fieldText, from: 0) == value.byteCount)
         end = line.value.upperBound
     }
+    if let line = WebSocketHandshake.acceptLine(of: head, bytes: span) {
+        precondition(head.status == 101 && head.version == .http11 && line < head.fields.count)
+        precondition(
+            head.fields.firstIndex(of: .upgrade) != nil
+                && head.fields.firstIndex(of: .transferEncoding) == nil)
+    }
     return 0
 }
 
