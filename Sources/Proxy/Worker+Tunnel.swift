@@ -231,6 +231,15 @@ extension Worker {
         guard exchanges[id].machine.hasRequestEnded, pools.connections[connection].outbound.isEmpty else {
             return
         }
+        guard pools.connections[connection].sayGoodbye(from: blocks) else {
+            // Flushed in its turn; without a block for it, looked at again in the next.
+            if pools.connections[connection].hasOutput {
+                markDirty(upstream: connection)
+            } else {
+                queue(upstream: connection, &loop)
+            }
+            return
+        }
         pools.connections[connection].descriptor.shutdownWriting()
         endTunnelIfDone(id, &loop)
     }
@@ -277,7 +286,7 @@ extension Worker {
 
     private mutating func endTunnelIfDone(_ id: SlabID, _ loop: inout EventLoop) {
         guard exchanges[id].machine.hasRequestEnded, exchanges[id].hasServiceEnded,
-            pools.connections[exchanges[id].upstream].outbound.isEmpty
+            !pools.connections[exchanges[id].upstream].hasOutput
         else { return }
         perform(exchanges[id].machine.handle(.responseEnded), id, &loop)
     }

@@ -186,7 +186,8 @@ extension Worker {
         _ id: SlabID, _ exchange: SlabID, isClean: Bool, _ loop: inout EventLoop
     ) {
         if exchanges[exchange].isTunnel {
-            tunnelEnded(exchange, isClean: isClean, &loop)
+            // Without close_notify too: a WebSocket tells its end itself (RFC 6455 §7.1.4), and its last bytes count.
+            tunnelEnded(exchange, isClean: isClean || pools.connections[id].hasEnded, &loop)
             return
         }
         if exchanges[exchange].machine.phase == .streaming, isClean,

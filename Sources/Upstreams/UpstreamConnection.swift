@@ -39,6 +39,7 @@ public struct UpstreamConnection: ~Copyable {
     /// From the socket, encrypted; and for the socket. Empty on a connection without TLS.
     private var ciphertext = ByteQueue()
     private var sealed = ByteQueue()
+    private var hasSaidGoodbye = false
     /// Bytes that the kernel, or TLS, took since the lease; 0 means that the request surely did not arrive.
     public var sentBytes = 0
     /// Bytes that came since the lease; 0 on a kept connection that ends means that the service had closed it before.
@@ -146,6 +147,14 @@ extension UpstreamConnection {
             }
         }
         return descriptor.send(from: &sealed)
+    }
+
+    /// Says `close_notify`, once, where there is TLS: nothing more will be written. `false` when it has to be flushed first, or
+    /// called again for want of a block.
+    public mutating func sayGoodbye(from pool: borrowing BlockPool) -> Bool {
+        guard hasTLS, !hasSaidGoodbye else { return !hasOutput }
+        hasSaidGoodbye = tls?.shutdown(output: &sealed, pool: pool) ?? true
+        return hasSaidGoodbye && !hasOutput
     }
 
     /// Hands to the kernel what the handshake has written.

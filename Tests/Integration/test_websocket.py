@@ -1,11 +1,13 @@
 """WebSockets over HTTP/1.1 (RFC 6455), byte by byte: the handshake, the tunnel, its ends."""
 
 import socket
+import ssl
 import threading
 
 import pytest
 
 from harness import names
+from harness.authority import Authority
 from harness.bound import PATIENCE, until
 from harness.gateway import merged, plain
 from harness.tokens import bearer, key_set
@@ -458,9 +460,35 @@ def test_a_drain_ends_when_the_last_tunnel_does(gateways, upstreams, clients):
     assert gateway.wait() == 0
 
 
-def test_over_tls_with_both_ends_passed_on(gateways, upstreams, certificate, clients):
-    import ssl
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("says_goodbye", [True, False])
+def test_to_a_service_with_tls_with_both_ends_passed_on(
+        gateways, upstreams, clients, tmp_path, version, says_goodbye):
+    authority = Authority(tmp_path)
+    heard = []
 
+    def then(wire, _):
+        wire.socket.suppress_ragged_eofs = False
+        # close_notify, and not a cut: Python would raise on an end without it.
+        heard.append(wire.until_close())
+        wire.send(b"x" * 200_000 + b"bye")
+        if says_goodbye:
+            wire.socket.unwrap()
+    upstream = upstreams(opens(then), tls=authority.server(
+        authority.issue("service", "IP:127.0.0.1"), version=version))
+    gateway = gateways(plain(upstream, services={"up": {
+        "to": [f"https://{upstream.address}"], "tls": {"ca": str(authority.cert)}}}))
+    client = clients(gateway)
+    opened(client)
+    client.send(b"y" * 200_000)
+    client.finish_sending()
+    assert client.until_close() == b"x" * 200_000 + b"bye"
+    assert heard == [b"y" * 200_000]
+    line = line_of(gateway)
+    assert line.get("reason") in (None, "") and line["bytes_out"] == 200_003
+
+
+def test_over_tls_with_both_ends_passed_on(gateways, upstreams, certificate, clients):
     def then(wire, _):
         assert wire.exactly(5) == b"hello"
         wire.send(b"x" * 200_000)
