@@ -240,6 +240,8 @@ public struct Snapshot: ~Copyable, Sendable {
     let tracing: TraceHandling
     /// Names of the fields that only we may set: of claims, and the request id.
     let vouchedFields: FixedArray<FixedArray<UInt8>>
+    /// The lengths of their names, as bits: nearly every other field is told from all of them by its length alone.
+    let vouchedLengths: UInt64
     /// Exchanges that began with this snapshot and are not over.
     var pins = 0
 
@@ -267,7 +269,11 @@ public struct Snapshot: ~Copyable, Sendable {
         self.echoesRequestID = echoesRequestID
         self.tracing = tracing
         self.vouchedFields = FixedArray(count: vouchedFields.count) { FixedArray(vouchedFields[$0]) }
+        vouchedLengths = vouchedFields.reduce(0) { $0 | Snapshot.lengthBit($1.count) }
     }
+
+    /// Longer names than 63 bytes share a bit.
+    @inline(__always) static func lengthBit(_ length: Int) -> UInt64 { 1 &<< UInt64(min(length, 63)) }
 
     func trusts(_ address: SocketAddress) -> Bool {
         if address.isUnix { return false }

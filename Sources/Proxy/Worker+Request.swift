@@ -98,6 +98,7 @@ extension Worker {
         var seesTrace = false
         let issuer = snapshots[current].routes[route].issuer
         let dropsToken = issuer >= 0 && !snapshots[current].issuers[issuer].passesToken
+        let lengths = snapshots[current].vouchedLengths
         for index in 0..<requestHead.fields.count where !requestHead.fields[index].isDropped {
             switch requestHead.fields[index].known {
             case .host, .expect, .xForwardedFor, .xForwardedHost, .xForwardedProto, .forwarded:
@@ -107,6 +108,7 @@ extension Worker {
             case .other:
                 let name = bytes[requestHead.fields[index].name]
                 if isTrace(name) { seesTrace = true }
+                guard lengths & Snapshot.lengthBit(name.byteCount) != 0 else { continue }
                 for vouched in 0..<snapshots[current].vouchedFields.count
                 where FieldNames.equalsIgnoringCaseAndUnderscore(
                     name, known: snapshots[current].vouchedFields[vouched].span)
