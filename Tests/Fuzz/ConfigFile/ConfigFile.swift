@@ -32,6 +32,12 @@ private func checkModel(_ it: Configuration) {
         precondition(!listener.addresses.isEmpty)
         precondition(listener.protocols.hasHTTP1 || listener.protocols.hasHTTP2)
         if let tls = listener.tls { precondition(!tls.certificates.isEmpty) }
+        if listener.securePort != nil { precondition(listener.tls == nil) }
+        if listener.requiresPreamble { precondition(!it.clientAddress.trustedProxies.isEmpty) }
+        for address in listener.addresses {
+            guard case .unix(let path) = address.value else { continue }
+            precondition(path.first == "/" && path.utf8.count <= ConfigurationBounds.socketPathBytes)
+        }
     }
     precondition(it.http.requestLineBytes <= it.http.headBytes)
     precondition(ConfigurationBounds.headBytes.contains(it.http.headBytes))
@@ -54,6 +60,14 @@ private func checkRoute(_ route: RouteSettings, of it: Configuration) {
     precondition(it.services.indices.contains(route.service))
     precondition(route.limits.allSatisfy(it.limits.indices.contains))
     precondition(route.limits.count <= ConfigurationBounds.limitsPerRoute)
+    for edits in [route.requestFields, route.responseFields] {
+        precondition(edits.set.count + edits.removed.count <= ConfigurationBounds.fieldEdits)
+        for field in edits.set {
+            precondition(!field.value.isEmpty && field.value.utf8.allSatisfy { (0x20...0x7E).contains($0) })
+            precondition(
+                !["content-length", "transfer-encoding", "connection"].contains(field.name.lowercased()))
+        }
+    }
     precondition(route.bodyMaxBytes >= 0 && route.timeouts.requestNanoseconds > 0)
     switch route.listeners {
     case .all: break
