@@ -27,7 +27,7 @@ extension Worker {
                 handshakeFailed(id, failure, &loop)
                 return
             case .outOfBlocks:
-                queue(upstream: id, &loop)
+                awaitBlocks(upstream: id, &loop)
                 return
             case .wantsRead: break
             }
@@ -41,7 +41,7 @@ extension Worker {
                 pools.connections[id].mayHaveMore = false
                 return
             case .outOfBlocks:
-                queue(upstream: id, &loop)
+                awaitBlocks(upstream: id, &loop)
                 return
             case .ended, .failed:
                 handshakeFailed(id, .closedEarly, &loop)
@@ -117,7 +117,7 @@ extension Worker {
             pools.connections[id].hasEnded = true
             return true
         case .outOfBlocks:
-            queue(upstream: id, &loop)
+            awaitBlocks(upstream: id, &loop)
             return false
         case .failed:
             pools.connections[id].mayHaveMore = false
