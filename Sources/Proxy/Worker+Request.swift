@@ -496,7 +496,7 @@ extension Worker {
                 return
             case .outOfBlocks:
                 // To encrypt into: the connection is come back to when there may be some.
-                queue(upstream: id, &loop)
+                awaitBlocks(upstream: id, &loop)
                 return
             case .ended:
                 outboundLost(id, &loop)

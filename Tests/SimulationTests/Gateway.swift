@@ -21,6 +21,7 @@ struct Household {
     let listenerCounts = SharedCells(count: 16)
     let generations = SharedCells(count: 1)
     let ring = ByteRing(capacity: 1 << 20)
+    let eventRing = ByteRing(capacity: 1 << 20)
     let isSleeping = SharedCells(count: 1)
 
     var names: AccessNames {
@@ -63,6 +64,8 @@ final class Gateway {
             generations: household.generations,
             log: AccessLogRing(
                 ring: household.ring, isSleeping: household.isSleeping, wakeNumber: -1, isOn: true),
+            events: AccessLogRing(
+                ring: household.eventRing, isSleeping: household.isSleeping, wakeNumber: -1, isOn: false),
             names: names, mailbox: mailbox, neighbours: Neighbours([mailbox]))
         worker = Worker(
             settings: settings, snapshot: Gateway.snapshot(household, generation: 1), seed: chance.next())
@@ -148,7 +151,7 @@ final class Gateway {
                     label: household.routes.label(for: ["a", "b"][index]), name: [97 + UInt8(index)],
                     service: index, issuer: -1,
                     limits: FixedArray(count: 0) { _ in preconditionFailure("no limits") },
-                    bodyLimit: index == 0 ? 150_000 : .max, connectTimeout: 5 * second,
+                    bodyLimit: index == 0 ? 150_000 : .max, streamLimit: 100, connectTimeout: 5 * second,
                     requestTimeout: 30 * second, idleTimeout: 20 * second, strippedBytes: 0,
                     preservesHost: index == 0, isLogged: true)
             },
