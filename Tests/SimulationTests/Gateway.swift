@@ -153,7 +153,9 @@ final class Gateway {
                     limits: FixedArray(count: 0) { _ in preconditionFailure("no limits") },
                     bodyLimit: index == 0 ? 150_000 : .max, streamLimit: 100, connectTimeout: 5 * second,
                     requestTimeout: 30 * second, idleTimeout: 20 * second, strippedBytes: 0,
-                    preservesHost: index == 0, isLogged: true)
+                    preservesHost: index == 0, isLogged: true,
+                    requestEdits: FieldEdits(set: [], remove: []),
+                    responseEdits: FieldEdits(set: [], remove: []))
             },
             services: FixedArray(count: 2) { service in
                 ServicePlan(
