@@ -225,6 +225,8 @@ struct Blueprint: Sendable {
         // As they are, they are known and framed the message. `Content_Length` is another field to us and to HTTP, and the
         // same to whatever stands behind CGI or WSGI, whose variables have no hyphens.
         names += ["Content-Length", "Transfer-Encoding"]
+        // Dropped from heads; this drops them from trailers too.
+        if configuration.traceParent == .drop { names += ["traceparent", "tracestate"] }
         return names.map { Array($0.utf8) }
     }
 

@@ -29,6 +29,8 @@ struct Downstream: ~Copyable {
     /// Who is at the other end: of the socket, or of the proxy in front that said so before its first byte.
     private(set) var peer: SocketAddress
     private(set) var hasTLS: Bool
+    /// The proxy in front named nobody: what this connection says of others is not believed, though the proxy is trusted.
+    private(set) var isUnnamed = false
     /// Whether it is counted among those of its client.
     var isCounted = false
     /// As which client; a reload may change what counts as one.
@@ -97,7 +99,9 @@ struct Downstream: ~Copyable {
     }
 
     /// The proxy in front has spoken: from here on the connection is `client`'s, if it named one.
-    mutating func take(client: SocketAddress?) { if let client { peer = client } }
+    mutating func take(client: SocketAddress?) {
+        if let client { peer = client } else { isUnnamed = true }
+    }
 
     /// Begins what the listener speaks; bytes that have come already are its own.
     mutating func begin(tls: consuming TLSSession?, phase: DownstreamPhase) {

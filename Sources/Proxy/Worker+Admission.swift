@@ -68,7 +68,7 @@ extension Worker {
     private mutating func judge(_ id: SlabID, _ bytes: RawSpan, _ loop: inout EventLoop) -> Refusal? {
         let downstream = exchanges[id].downstream
         let peer = downstreams[downstream].peer
-        let isTrusted = snapshots[current].trusts(peer)
+        let isTrusted = !downstreams[downstream].isUnnamed && snapshots[current].trusts(peer)
         takeRequestID(id, bytes, isTrusted: isTrusted, loop)
         noteHead(id, bytes)
         guard let listener = snapshots[current].listener(label: downstreams[downstream].listenerLabel) else {

@@ -59,6 +59,10 @@ extension Worker {
             perform(exchanges[id].machine.handle(.responseBroken(.upstreamInvalid)), id, &loop)
             return
         }
+        guard pools.becomeTunnel(connection) else {
+            perform(exchanges[id].machine.handle(.refused(.upstreamOverloaded)), id, &loop)
+            return
+        }
         let downstream = exchanges[id].downstream
         let isStream = exchanges[id].stream != nil
         exchanges[id].facts.firstByte = loop.now
@@ -100,6 +104,10 @@ extension Worker {
             let line = WebSocketHandshake.acceptLine(of: responseHead, bytes: bytes),
             HopByHop.drop(in: &responseHead.fields, bytes: bytes), !responseHead.fields[line].isDropped
         else { return nil }
+        // A length, be it 0, has no place in a 101, and none in the 200 that a CONNECT gets (RFC 9110 §8.6, §9.3.6).
+        if let length = responseHead.fields.firstIndex(of: .contentLength) {
+            responseHead.fields.drop(length)
+        }
         let value = bytes[responseHead.fields[line].value]
         let isAccepted = apart(&webSocketHash, exchanges) {
             WebSocketKey.isAccepted($1[id].note.bytes[$1[id].webSocketKey], by: value, &$0)
@@ -228,9 +236,7 @@ extension Worker {
             // The client's connection was not read meanwhile.
             if exchanges[id].stream == nil { queue(downstream: exchanges[id].downstream, &loop) }
         }
-        guard exchanges[id].machine.hasRequestEnded, pools.connections[connection].outbound.isEmpty else {
-            return
-        }
+        guard exchanges[id].machine.hasRequestEnded, !pools.connections[connection].hasOutput else { return }
         guard pools.connections[connection].sayGoodbye(from: blocks) else {
             // Flushed in its turn; without a block for it, looked at again in the next.
             if pools.connections[connection].hasOutput {

@@ -265,6 +265,10 @@ extension Worker: EventHandler {
             guard pools.connections.contains(id) else { return }
             pools.connections[id].isQueued = false
             pools.connections[id].turnBytes = 0
+            // It may have waited for a block to encrypt into.
+            if pools.connections[id].phase == .leased, pools.connections[id].hasOutput {
+                markDirty(upstream: id)
+            }
             driveUpstream(id, &loop)
         default:
             return

@@ -32,6 +32,8 @@ struct EndpointState: ~Copyable {
 
 struct ServiceState: ~Copyable {
     var connections = 0
+    /// Those of them that carry tunnels.
+    var tunnels = 0
     var cursor = 0
     var firstWaiter = SlabID.none
     var lastWaiter = SlabID.none
@@ -45,6 +47,8 @@ public struct ConnectionPools: ~Copyable {
     public static var tableSize: Int { 4096 }
     /// Most connections of one service in one worker; past it exchanges wait in line.
     public static var connectionsPerService: Int { 1024 }
+    /// Most of them that may be tunnels, which hold theirs for as long as they like: the others are left to requests.
+    public static var tunnelsPerService: Int { 768 }
     /// Most exchanges in line in one worker, of all services.
     public static var waiters: Int { 16384 }
 
@@ -225,6 +229,15 @@ public struct ConnectionPools: ~Copyable {
     /// The connection can be written to.
     public mutating func connected(_ id: SlabID) { connections[id].phase = .leased }
 
+    /// Counts a leased connection as a tunnel for the rest of its life; `false` when its service has enough of them.
+    public mutating func becomeTunnel(_ id: SlabID) -> Bool {
+        let service = connections[id].service
+        guard services[service].tunnels < ConnectionPools.tunnelsPerService else { return false }
+        services[service].tunnels &+= 1
+        connections[id].isTunnel = true
+        return true
+    }
+
     /// Puts a leased connection whose exchange is complete into its pool, or closes it when the pool is full.
     public mutating func giveBack(
         _ id: SlabID, keepaliveIdle: UInt64, keepaliveConnections: Int, _ loop: inout EventLoop
@@ -273,6 +286,7 @@ public struct ConnectionPools: ~Copyable {
         }
         let service = connections[id].service
         services[service].connections &-= 1
+        if connections[id].isTunnel { services[service].tunnels &-= 1 }
         loop.timers.cancel(connections[id].timer)
         loop.remove(connections[id].descriptor.number)
         _ = connections.remove(id)

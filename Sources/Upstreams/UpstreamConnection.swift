@@ -39,7 +39,6 @@ public struct UpstreamConnection: ~Copyable {
     /// From the socket, encrypted; and for the socket. Empty on a connection without TLS.
     private var ciphertext = ByteQueue()
     private var sealed = ByteQueue()
-    private var hasSaidGoodbye = false
     /// Bytes that the kernel, or TLS, took since the lease; 0 means that the request surely did not arrive.
     public var sentBytes = 0
     /// Bytes that came since the lease; 0 on a kept connection that ends means that the service had closed it before.
@@ -52,6 +51,9 @@ public struct UpstreamConnection: ~Copyable {
     public var isEnding = false
     /// A write has met a reset. The kernel tells of it once, and a read after that looks like a clean end.
     public var isBroken = false
+    private var hasSaidGoodbye = false
+    /// It carries a tunnel, and is counted as one.
+    var isTunnel = false
     /// The end of the stream has been read.
     public var hasEnded = false
     /// On the list of those to be flushed at the end of the turn.
@@ -105,7 +107,11 @@ public struct UpstreamConnection: ~Copyable {
     public var wasReadFull: Bool { (hasTLS ? ciphertext.tailRoom : inbound.tailRoom) == 0 }
 
     /// The kernel takes nothing any more: what waits is dropped, but if nothing was ever taken it is kept for another try.
-    public mutating func outboundFailed() { if sentBytes > 0 { outbound.removeAll() } }
+    public mutating func outboundFailed() {
+        guard sentBytes > 0 else { return }
+        outbound.removeAll()
+        sealed.removeAll()
+    }
 
     /// Writes what waits, as much as the kernel takes.
     public mutating func flush(from pool: borrowing BlockPool) -> IOStep {
