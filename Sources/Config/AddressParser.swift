@@ -179,7 +179,6 @@ extension EndpointAddress {
         guard let scheme = EndpointScheme(rawValue: String(url[..<separator.lowerBound])) else {
             throw .malformed("the scheme is not http, https, h2c or h2")
         }
-        if scheme.isHTTP2 { throw .notBuilt(scheme.rawValue) }
         let rest = url[separator.upperBound...]
         if rest.contains("@") { throw .malformed("a user name is not allowed") }
         if rest.contains(where: { $0 == "/" || $0 == "?" || $0 == "#" }) {

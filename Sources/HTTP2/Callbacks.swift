@@ -36,10 +36,20 @@ private var resetsStream: Int32 { NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue
 private func onBeginHeaders(
     _ handle: OpaquePointer?, _ frame: UnsafePointer<nghttp2_frame>?, _ argument: UnsafeMutableRawPointer?
 ) -> Int32 {
-    guard let frame = unsafe frame, unsafe frame.pointee.hd.type == NGHTTP2_HEADERS.rawValue,
-        unsafe frame.pointee.headers.cat == NGHTTP2_HCAT_REQUEST
-    else { return isFine }
+    guard let frame = unsafe frame, unsafe frame.pointee.hd.type == NGHTTP2_HEADERS.rawValue else {
+        return isFine
+    }
     let session = unsafe sessionState(argument)
+    guard unsafe frame.pointee.headers.cat == NGHTTP2_HCAT_REQUEST else {
+        // A head of a response begins where an interim one may have been.
+        if unsafe session.pointee.isClient,
+            let stream = unsafe streamState(handle, frame.pointee.hd.stream_id),
+            unsafe !stream.pointee.has(.finalHead)
+        {
+            unsafe stream.pointee.head.removeAll()
+        }
+        return isFine
+    }
     let number = unsafe frame.pointee.hd.stream_id
     guard let stream = unsafe SessionState.makeStream(number: number, in: session) else {
         // Streams that the caller has not released fill the slots. The peer may try again.
@@ -64,7 +74,9 @@ private func onHeader(
     let session = unsafe sessionState(argument)
     let isSensitive = flags & UInt8(NGHTTP2_NV_FLAG_NO_INDEX.rawValue) != 0
     let limits = unsafe session.pointee.headLimits
-    if unsafe frame.pointee.headers.cat == NGHTTP2_HCAT_REQUEST {
+    if unsafe frame.pointee.headers.cat == NGHTTP2_HCAT_REQUEST
+        || (session.pointee.isClient && !stream.pointee.has(.finalHead))
+    {
         let isOver =
             unsafe stream.pointee.head.weight &+ nameCount &+ valueCount &+ 4 > limits.head
             // Four pseudo-fields are no field lines.
@@ -119,7 +131,10 @@ private func onInvalidHeader(
 ) -> Int32 {
     guard let frame = unsafe frame, let stream = unsafe streamState(handle, frame.pointee.hd.stream_id)
     else { return isFine }
-    guard unsafe frame.pointee.headers.cat == NGHTTP2_HCAT_REQUEST else {
+    let isHead =
+        unsafe frame.pointee.headers.cat == NGHTTP2_HCAT_REQUEST
+        || (sessionState(argument).pointee.isClient && !stream.pointee.has(.finalHead))
+    guard isHead else {
         unsafe stream.pointee.marks.insert(.badTrailers)
         return resetsStream
     }
@@ -169,6 +184,8 @@ private func onFrame(
             unsafe stream.pointee.marks.insert(.isAnnounced)
             unsafe session.pointee.knownStreams &+= 1
             unsafe SessionState.tell(.tellRequest, of: stream, in: session)
+        } else if unsafe session.pointee.isClient, unsafe !stream.pointee.has(.finalHead) {
+            unsafe finishResponseHead(of: stream, in: session)
         } else {
             unsafe stream.pointee.marks.insert(.hasTrailers)
             unsafe SessionState.tell(.tellTrailers, of: stream, in: session)
@@ -185,6 +202,16 @@ private func onFrame(
         unsafe countReset(session)
     case NGHTTP2_GOAWAY.rawValue:
         unsafe session.pointee.goAwayCode = frame.pointee.goaway.error_code
+    case NGHTTP2_SETTINGS.rawValue:
+        guard unsafe session.pointee.isClient, header.flags & UInt8(NGHTTP2_FLAG_ACK.rawValue) == 0 else {
+            break
+        }
+        unsafe session.pointee.hasPeerSettings = true
+        unsafe session.pointee.tellsSettings = true
+    case NGHTTP2_PING.rawValue:
+        if header.flags & UInt8(NGHTTP2_FLAG_ACK.rawValue) != 0 {
+            unsafe session.pointee.isPingWaiting = false
+        }
     default: break
     }
     return isFine
@@ -203,6 +230,8 @@ private func onBeginFrame(
         }
     case NGHTTP2_HEADERS.rawValue:
         let session = unsafe sessionState(argument)
+        // A client's peer opens none, and nghttp2 refuses what is not of our own.
+        if unsafe session.pointee.isClient { return isFine }
         if unsafe SessionState.mayOpen(header.stream_id, in: session) { return isFine }
         return unsafe stop(session, HTTP2ErrorCode.protocolError)
     case NGHTTP2_CONTINUATION.rawValue:
@@ -212,8 +241,11 @@ private func onBeginFrame(
     case NGHTTP2_PRIORITY.rawValue:
         // Told that priorities mean nothing, nghttp2 does not look at them; RFC 9113 §6.3 still asks for this.
         if header.stream_id == 0 { return unsafe stop(sessionState(argument), HTTP2ErrorCode.protocolError) }
-    case NGHTTP2_RST_STREAM.rawValue, NGHTTP2_WINDOW_UPDATE.rawValue, NGHTTP2_GOAWAY.rawValue,
-        NGHTTP2_PUSH_PROMISE.rawValue:
+    case NGHTTP2_PUSH_PROMISE.rawValue:
+        // Push is off for services; nghttp2 would take a promise until they have acknowledged that (RFC 9113 §8.4).
+        guard unsafe sessionState(argument).pointee.isClient else { return isFine }
+        return unsafe stop(sessionState(argument), HTTP2ErrorCode.protocolError)
+    case NGHTTP2_RST_STREAM.rawValue, NGHTTP2_WINDOW_UPDATE.rawValue, NGHTTP2_GOAWAY.rawValue:
         return isFine
     case NGHTTP2_SETTINGS.rawValue:
         guard header.flags & UInt8(NGHTTP2_FLAG_ACK.rawValue) == 0 else { return isFine }
@@ -275,6 +307,7 @@ private func onStreamClose(
     let session = unsafe sessionState(argument)
     guard let stream = unsafe streamState(handle, number) else { return isFine }
     _ = unsafe nghttp2_session_set_stream_user_data(handle, number, nil)
+    if unsafe session.pointee.isClient { unsafe session.pointee.openStreams &-= 1 }
     let isOurs = unsafe stream.pointee.has(.resetHere)
     let isPeers = unsafe stream.pointee.has(.resetByPeer)
     // A reset that the peer's mistake brought about costs as much as one that it asked for.
@@ -304,6 +337,15 @@ private func onFrameSent(
 ) -> Int32 {
     guard let frame = unsafe frame else { return isFine }
     let header = unsafe frame.pointee.hd
+    if unsafe sessionState(argument).pointee.isClient {
+        // A request that ends before its response does is how it should be.
+        if UInt32(header.type) == NGHTTP2_HEADERS.rawValue,
+            let stream = unsafe streamState(handle, header.stream_id)
+        {
+            unsafe stream.pointee.marks.insert(.headSent)
+        }
+        return isFine
+    }
     guard header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0,
         UInt32(header.type) == NGHTTP2_DATA.rawValue || UInt32(header.type) == NGHTTP2_HEADERS.rawValue,
         let stream = unsafe streamState(handle, header.stream_id),
@@ -339,7 +381,10 @@ private func onFrameNotSent(
     _ argument: UnsafeMutableRawPointer?
 ) -> Int32 {
     guard let header = unsafe frame?.pointee.hd, UInt32(header.type) == NGHTTP2_HEADERS.rawValue,
-        unsafe streamState(handle, header.stream_id) != nil
+        unsafe streamState(handle, header.stream_id) != nil,
+        // The stream of a request that could not be sent is closed by nghttp2, as one that was refused.
+        unsafe !sessionState(argument).pointee.isClient
+            || frame?.pointee.headers.cat != NGHTTP2_HCAT_REQUEST
     else { return isFine }
     _ = unsafe nghttp2_submit_rst_stream(handle, 0, header.stream_id, HTTP2ErrorCode.internalError)
     return isFine

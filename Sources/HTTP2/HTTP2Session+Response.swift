@@ -52,7 +52,7 @@ extension HTTP2Session {
         if endsStream { unsafe found.pointee.marks.insert(.outboundEnded) }
         let handle = unsafe state.pointee.handle
         let workspace = unsafe state.pointee.workspace
-        return unsafe withPairs(workspace, fields, bytes, hasStatus: true) { pairs, count in
+        return unsafe withPairs(workspace, fields, bytes, leading: 1) { pairs, count in
             if endsStream {
                 return unsafe nghttp2_submit_response(handle, found.pointee.number, pairs, count, nil) == 0
             }
@@ -78,7 +78,7 @@ extension HTTP2Session {
         guard unsafe found.pointee.marks.isDisjoint(with: [.isClosed, .responded]) else { return false }
         let handle = unsafe state.pointee.handle
         let workspace = unsafe state.pointee.workspace
-        return unsafe withPairs(workspace, fields, bytes, hasStatus: true) { pairs, count in
+        return unsafe withPairs(workspace, fields, bytes, leading: 1) { pairs, count in
             unsafe nghttp2_submit_headers(handle, 0, found.pointee.number, nil, pairs, count, nil) == 0
         }
     }
@@ -192,11 +192,11 @@ private func pair(
         flags: isSensitive ? UInt8(NGHTTP2_NV_FLAG_NO_INDEX.rawValue) : 0)
 }
 
-/// Calls `body` with the pairs of a head: the status (the first line of the scratch, where there is one), the lines of
-/// `fields`, the rest of the scratch.
-private func withPairs<Result>(
+/// Calls `body` with the pairs of a head: its pseudo-fields (the first `leading` lines of the scratch: one of a response,
+/// four of a request), the lines of `fields`, the rest of the scratch.
+func withPairs<Result>(
     _ workspace: UnsafeMutablePointer<WorkspaceState>, _ fields: borrowing FieldTable, _ bytes: RawSpan,
-    hasStatus: Bool, _ body: (UnsafeMutablePointer<nghttp2_nv>, Int) -> Result
+    leading: Int, _ body: (UnsafeMutablePointer<nghttp2_nv>, Int) -> Result
 ) -> Result {
     let added = unsafe workspace.pointee.scratch.count
     unsafe WorkspaceState.reservePairs(added &+ fields.count, in: workspace)
@@ -204,21 +204,25 @@ private func withPairs<Result>(
         let pairs = unsafe workspace.pointee.pairs
         var used = 0
         var offset = 0
-        if hasStatus {
-            unsafe addScratch(min(added, 1), workspace, pairs, &used, &offset)
-        }
+        unsafe addScratch(min(added, leading), workspace, pairs, &used, &offset)
+        let isRequest = leading > 1
         if let base = buffer.baseAddress {
             for index in 0..<fields.count {
                 let line = fields[index]
-                guard !line.isDropped, !isConnectionField(line.known), !line.name.isEmpty else { continue }
+                // The TE of a request is `trailers`, or was dropped.
+                guard !line.isDropped, !isConnectionField(line.known) || (isRequest && line.known == .te),
+                    !line.name.isEmpty
+                else { continue }
                 precondition(
                     line.name.upperBound <= buffer.count && line.value.upperBound <= buffer.count)
+                let name = bytes[line.name]
+                let isSensitive = isRequest ? !isIndexedInRequests(name) : isSecret(name)
                 unsafe (pairs + used).initialize(
-                    to: pair(base, line.name, line.value, isSensitive: isSecret(bytes[line.name])))
+                    to: pair(base, line.name, line.value, isSensitive: isSensitive))
                 used &+= 1
             }
         }
-        unsafe addScratch(hasStatus ? max(added &- 1, 0) : added, workspace, pairs, &used, &offset)
+        unsafe addScratch(max(added &- leading, 0), workspace, pairs, &used, &offset)
         return unsafe body(pairs, used)
     }
 }
@@ -249,7 +253,7 @@ private func keepTrailers(
     _ stream: StreamPointer, _ workspace: UnsafeMutablePointer<WorkspaceState>,
     _ fields: borrowing FieldTable, _ bytes: RawSpan
 ) {
-    unsafe withPairs(workspace, fields, bytes, hasStatus: false) { pairs, count in
+    unsafe withPairs(workspace, fields, bytes, leading: 0) { pairs, count in
         for index in 0..<count {
             let pair = unsafe pairs[index]
             unsafe stream.pointee.outTrailers.append(

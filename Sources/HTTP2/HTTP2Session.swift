@@ -2,7 +2,7 @@ internal import CNghttp2
 internal import HTTP
 public import Memory
 
-/// One HTTP/2 connection as its server sees it. It reads and writes no socket: bytes go in by `receive`, out by
+/// One HTTP/2 connection, as its server sees it or as its client does. It reads and writes no socket: bytes go in by `receive`, out by
 /// `write`; what happened is asked for by `nextEvent`. Not shared between threads.
 ///
 /// Invariant that makes it safe: `state` is owned, never moves, and outlives nghttp2's session; every stream that
@@ -21,15 +21,19 @@ public import Memory
 
     /// A session whose SETTINGS wait to be written. `workspace` is the worker's; it may go before the session does.
     public init(settings: HTTP2Settings, workspace: borrowing HTTP2Workspace) {
+        self.init(settings: settings, workspace: workspace, isClient: false)
+    }
+
+    init(settings: HTTP2Settings, workspace: borrowing HTTP2Workspace, isClient: Bool) {
         precondition(settings.maxConcurrentStreams > 0 && settings.maxConcurrentStreams <= 4096)
         precondition(settings.streamWindow > 0 && settings.connectionWindow >= settings.streamWindow)
         precondition(settings.connectionWindow <= Int(Int32.max))
         let shared = unsafe workspace.state
         let memory = unsafe WorkspaceState.allocate(MemoryLayout<SessionState>.size, in: shared)
         unsafe state = memory.bindMemory(to: SessionState.self, capacity: 1)
-        unsafe state.initialize(to: SessionState(settings: settings, workspace: shared))
+        unsafe state.initialize(to: SessionState(settings: settings, workspace: shared, isClient: isClient))
         unsafe shared.pointee.sessionCount &+= 1
-        unsafe state.pointee.handle = makeServer(settings, state, shared)
+        unsafe state.pointee.handle = makeHandle(settings, state, shared)
     }
 
     deinit {
@@ -81,8 +85,14 @@ public import Memory
             unsafe state.pointee.goAwayCode = nil
             return .goAway(errorCode: code)
         }
+        if unsafe state.pointee.tellsSettings {
+            unsafe state.pointee.tellsSettings = false
+            return .settings
+        }
         while let stream = unsafe state.pointee.firstListed {
-            if unsafe stream.pointee.marks.isSuperset(of: [.tellRequest, .tellReset]) {
+            if unsafe stream.pointee.marks.isSuperset(of: [.tellRequest, .tellReset]),
+                unsafe !state.pointee.isClient
+            {
                 // Cancelled before anybody looked: no exchange begins, and rapid reset gets no work out of us.
                 unsafe SessionState.unlistFirst(stream, in: state)
                 unsafe state.pointee.refusedHeads &+= 1
@@ -104,11 +114,16 @@ public import Memory
         let marks = unsafe stream.pointee.marks
         // An end that has been received is told by the last event that can tell it.
         let hasEnded = marks.contains(.inboundEnded)
+        if marks.contains(.tellInterim) {
+            unsafe stream.pointee.marks.remove(.tellInterim)
+            return .interim(id)
+        }
         if marks.contains(.tellRequest) {
             unsafe stream.pointee.marks.remove(.tellRequest)
             if marks.contains(.isMalformed) { return .malformed(id) }
-            return .request(
-                id, endsStream: hasEnded && !marks.contains(.hasData) && !marks.contains(.hasTrailers))
+            let endsStream = hasEnded && !marks.contains(.hasData) && !marks.contains(.hasTrailers)
+            return unsafe state.pointee.isClient
+                ? .response(id, endsStream: endsStream) : .request(id, endsStream: endsStream)
         }
         if marks.contains(.tellData) {
             unsafe stream.pointee.marks.remove(.tellData)
@@ -187,7 +202,8 @@ public import Memory
     public func stream(inSlot slot: Int) -> StreamID? {
         precondition(slot >= 0 && slot < slotCount)
         guard let stream = unsafe state.pointee.slots?[slot].stream,
-            unsafe stream.pointee.has(.isAnnounced), unsafe !stream.pointee.has(.tellRequest)
+            unsafe stream.pointee.has(.isAnnounced),
+            unsafe state.pointee.isClient || !stream.pointee.has(.tellRequest)
         else { return nil }
         return unsafe SessionState.name(of: stream, in: state)
     }
@@ -225,7 +241,7 @@ extension HTTP2Failure {
     }
 }
 
-private func makeServer(
+private func makeHandle(
     _ settings: HTTP2Settings, _ state: SessionPointer, _ workspace: UnsafeMutablePointer<WorkspaceState>
 ) -> OpaquePointer? {
     var options: OpaquePointer?
@@ -242,22 +258,32 @@ private func makeServer(
     // Ours counts with the caller's clock and answers ENHANCE_YOUR_CALM; nghttp2's own must not come before it.
     unsafe nghttp2_option_set_stream_reset_rate_limit(options, 1 << 62, 1 << 32)
     var memory = unsafe WorkspaceState.memory(of: workspace)
-    unsafe workspace.pointee.lendsFrameBuffer = true
-    let created = unsafe nghttp2_session_server_new3(
-        &handle, workspace.pointee.callbacks, UnsafeMutableRawPointer(state), options, &memory)
+    let isClient = unsafe state.pointee.isClient
+    // A client's preface lies in its frame buffer from the start until it is written: others would write over it.
+    unsafe workspace.pointee.lendsFrameBuffer = !isClient
+    let created =
+        unsafe isClient
+        ? nghttp2_session_client_new3(
+            &handle, workspace.pointee.callbacks, UnsafeMutableRawPointer(state), options, &memory)
+        : nghttp2_session_server_new3(
+            &handle, workspace.pointee.callbacks, UnsafeMutableRawPointer(state), options, &memory)
     unsafe workspace.pointee.lendsFrameBuffer = false
     unsafe nghttp2_option_del(options)
     precondition(created == 0, "no memory for an HTTP/2 session")
-    unsafe submitSettings(settings, handle)
+    unsafe submitSettings(settings, handle, isClient: isClient)
     return unsafe handle
 }
 
-private func submitSettings(_ settings: HTTP2Settings, _ handle: OpaquePointer?) {
+private func submitSettings(_ settings: HTTP2Settings, _ handle: OpaquePointer?, isClient: Bool) {
     // A field costs 32 bytes more here than in our own count (RFC 9113 §6.5.2).
     let listSize = settings.head.head &+ 32 &* settings.head.fields
     let status = unsafe withUnsafeTemporaryAllocation(of: nghttp2_settings_entry.self, capacity: 6) {
         entries in
-        unsafe entries[0] = entry(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, settings.maxConcurrentStreams)
+        // What a client says about streams is about pushed ones: there are none.
+        unsafe entries[0] =
+            isClient
+            ? entry(NGHTTP2_SETTINGS_ENABLE_PUSH, 0)
+            : entry(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, settings.maxConcurrentStreams)
         unsafe entries[1] = entry(NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, settings.streamWindow)
         unsafe entries[2] = entry(NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, listSize)
         unsafe entries[3] = entry(NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, settings.decoderTable)

@@ -79,6 +79,10 @@ public enum HTTP2ErrorCode {
     case none
     /// A head has arrived; `readHead` tells what it says. `endsStream`: no body and no trailers follow.
     case request(StreamID, endsStream: Bool)
+    /// Of a client: interim heads (1xx) have arrived; `takeInterim` gives them one by one.
+    case interim(StreamID)
+    /// Of a client: the final head has arrived; `readResponse` tells what it says.
+    case response(StreamID, endsStream: Bool)
     /// A head has arrived that is malformed (RFC 9113 §8.1.1), or far too large: RST_STREAM was sent and `closed` follows.
     /// Nothing can be answered; `readHead` tells, for a log, what was read before the mistake.
     case malformed(StreamID)
@@ -96,7 +100,10 @@ public enum HTTP2ErrorCode {
     case reset(StreamID, errorCode: UInt32)
     /// The last event of a stream. Its bytes can still be read and taken until `release`, which must follow.
     case closed(StreamID)
-    /// The peer sent GOAWAY: no new stream will come.
+    /// Of a client: SETTINGS have arrived, and with them perhaps room for more requests.
+    case settings
+    /// The peer sent GOAWAY: no new stream will come. A client's streams that it will not serve are reset with
+    /// REFUSED_STREAM.
     case goAway(errorCode: UInt32)
 }
 

@@ -49,6 +49,15 @@ struct FloodGate {
     var firstListed: UnsafeMutablePointer<StreamState>?
     var lastListed: UnsafeMutablePointer<StreamState>?
     var goAwayCode: UInt32?
+    let isClient: Bool
+    /// Most streams that a client opens.
+    let streamLimit: Int
+    /// Streams of a client that nghttp2 has not closed.
+    var openStreams = 0
+    /// The peer's SETTINGS have come, for the first time or again, and that was not told.
+    var hasPeerSettings = false
+    var tellsSettings = false
+    var isPingWaiting = false
     var refusedHeads = 0
     var resetGate: FloodGate
     var controlGate: FloodGate
@@ -72,7 +81,9 @@ struct FloodGate {
     var outputEnd = 0
     var isOutOfBlocks = false
 
-    init(settings: HTTP2Settings, workspace: UnsafeMutablePointer<WorkspaceState>) {
+    init(settings: HTTP2Settings, workspace: UnsafeMutablePointer<WorkspaceState>, isClient: Bool) {
+        unsafe self.isClient = isClient
+        unsafe streamLimit = settings.maxConcurrentStreams
         unsafe self.workspace = workspace
         unsafe headLimits = settings.head
         unsafe outboundBytes = max(settings.outboundBytes, 1)
@@ -166,6 +177,7 @@ extension SessionState {
     static func destroy(_ stream: StreamPointer, in workspace: UnsafeMutablePointer<WorkspaceState>) {
         unsafe stream.pointee.head.free(in: workspace)
         unsafe stream.pointee.trailers.free(in: workspace)
+        unsafe stream.pointee.interims.free(in: workspace)
         unsafe stream.pointee.outTrailers.free(in: workspace)
         unsafe stream.deinitialize(count: 1)
         unsafe WorkspaceState.free(UnsafeMutableRawPointer(stream), in: workspace)

@@ -14,7 +14,7 @@ struct StreamMarks: OptionSet {
     static let tellDrained = StreamMarks(rawValue: 1 << 4)
     static let tellReset = StreamMarks(rawValue: 1 << 5)
     static let tellClosed = StreamMarks(rawValue: 1 << 6)
-    static let anyEvent = StreamMarks(rawValue: (1 << 7) - 1)
+    static let anyEvent = StreamMarks(rawValue: (1 << 7) - 1 | 1 << 28)
 
     /// Linked into the session's list of streams with events.
     static let isListed = StreamMarks(rawValue: 1 << 7)
@@ -39,6 +39,12 @@ struct StreamMarks: OptionSet {
     static let badValue = StreamMarks(rawValue: 1 << 21)
     static let trailersTooLarge = StreamMarks(rawValue: 1 << 22)
     static let badTrailers = StreamMarks(rawValue: 1 << 23)
+    /// A client's stream holds interim heads.
+    static let tellInterim = StreamMarks(rawValue: 1 << 28)
+    /// The final head of a response has come: what follows are trailers.
+    static let finalHead = StreamMarks(rawValue: 1 << 29)
+    /// The head of our request has been written.
+    static let headSent = StreamMarks(rawValue: 1 << 30)
     /// The answer was written whole before the request had ended.
     static let answeredEarly = StreamMarks(rawValue: 1 << 25)
     /// The bytes of both directions are a tunnel's: the end of one says nothing about the other.
@@ -51,8 +57,8 @@ struct StreamMarks: OptionSet {
 
 /// One stream. Lives from its HEADERS until both nghttp2 and the caller have let go of it.
 @unsafe struct StreamState: ~Copyable {
-    /// The stream identifier of RFC 9113.
-    let number: Int32
+    /// The stream identifier of RFC 9113; settled for life once nghttp2 knows the stream.
+    var number: Int32
     let slot: Int
     var marks: StreamMarks = []
     var errorCode: UInt32 = 0
@@ -63,6 +69,10 @@ struct StreamMarks: OptionSet {
     var cookieCount = 0
     var joinedCookie = ByteRange.empty
     var trailers = unsafe PackedFields()
+    /// Interim heads of a response, one behind the other, and how far they were taken.
+    var interims = unsafe PackedFields()
+    var interimOffset = 0
+    var interimCount = 0
     var outTrailers = unsafe PackedFields()
     var inbound = ByteQueue()
     var outbound = ByteQueue()

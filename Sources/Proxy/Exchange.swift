@@ -63,6 +63,17 @@ struct Exchange: ~Copyable {
 
     /// The connection to the service, `none` without one.
     var upstream = SlabID.none
+    /// Its stream there, on a connection of HTTP/2.
+    var upstreamStream: StreamID?
+    /// Whether its service speaks HTTP/2.
+    var isToHTTP2 = false
+    /// A call of gRPC, which may last.
+    var isGRPC = false
+    /// Whether the connection had carried an exchange before, and what had come on it by then.
+    var isStreamReused = false
+    var receivedMark = 0
+    /// The code with which the service reset the stream (RFC 9113 §7).
+    var resetCode: UInt32 = 0
     /// The place in the line for a connection.
     var waiter = SlabID.none
     var timer = TimerID.none
@@ -74,6 +85,9 @@ struct Exchange: ~Copyable {
     /// The request as it goes to the service, kept until the answer's head for a second try.
     var request = ByteQueue()
     var requestBody: BodyReader
+    /// For a service of HTTP/2, what has come of the body, apart from the head: until there is a stream, and for another
+    /// try.
+    var keptBody = ByteQueue()
     /// Trailers of the request, in HTTP/1 form.
     var requestTrailers = ByteQueue()
     /// Connection listed fields, which may be among the trailers: none of those goes on, as RFC 9110 §6.5.2 allows.
@@ -128,6 +142,8 @@ struct Exchange: ~Copyable {
     var endpointChoice = 0
     /// A deadline of the exchange's own: for a place in the line, and for the body of an HTTP/2 request.
     var deadline = UInt64.max
+    /// When the wait for a service of HTTP/2 is over; one of HTTP/1 has its connection's deadline.
+    var serviceDeadline = UInt64.max
 
     /// The texts of the facts.
     var note: Block

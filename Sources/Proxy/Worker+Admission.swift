@@ -76,6 +76,7 @@ extension Worker {
         }
         let securePort = snapshots[current].listeners[listener].securePort
         if securePort > 0 { return redirect(id, to: securePort, bytes) }
+        if exchanges[id].stream != nil { noteGRPC(id, bytes) }
 
         // The path, in the one form that is matched and forwarded.
         pathBlock.removeAll()
@@ -196,13 +197,16 @@ extension Worker {
     private mutating func takePlan(_ id: SlabID, _ route: Int) {
         exchanges[id].route = route
         exchanges[id].editsRequest = !snapshots[current].routes[route].requestEdits.isEmpty
-        exchanges[id].bodyLimit = snapshots[current].routes[route].bodyLimit
+        exchanges[id].bodyLimit =
+            exchanges[id].isGRPC
+            ? snapshots[current].routes[route].streamLimit : snapshots[current].routes[route].bodyLimit
         exchanges[id].idleTimeout = snapshots[current].routes[route].idleTimeout
         exchanges[id].requestTimeout = snapshots[current].routes[route].requestTimeout
         exchanges[id].facts.routeLabel = snapshots[current].routes[route].label
         exchanges[id].facts.isLogged = snapshots[current].routes[route].isLogged
         let service = snapshots[current].routes[route].service
         exchanges[id].facts.serviceLabel = snapshots[current].services[service].index
+        exchanges[id].isToHTTP2 = snapshots[current].services[service].isHTTP2
         exchanges[id].keepaliveIdle = snapshots[current].services[service].keepaliveIdle
         exchanges[id].keepaliveConnections = snapshots[current].services[service].keepaliveConnections
     }

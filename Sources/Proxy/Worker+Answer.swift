@@ -50,6 +50,10 @@ extension Worker {
         }
         let connection = exchanges[id].upstream
         guard !connection.isNone else { return }
+        if exchanges[id].isToHTTP2 {
+            dropStream(id, isComplete: false, &loop)
+            return
+        }
         exchanges[id].upstream = .none
         serveLine(pools.close(connection, &loop), &loop)
     }
@@ -93,6 +97,11 @@ extension Worker {
 
     private mutating func finish(_ id: SlabID, isReusable: Bool, _ loop: inout EventLoop) {
         let connection = exchanges[id].upstream
+        if exchanges[id].isToHTTP2 {
+            dropStream(id, isComplete: isReusable, &loop)
+            conclude(id, &loop)
+            return
+        }
         // Bytes behind the answer belong to no request: whatever they are, the next one must not get them.
         let isClean =
             isReusable && exchanges[id].isUpstreamPersistent && pools.connections[connection].isQuiet
@@ -121,7 +130,10 @@ extension Worker {
         if exchanges[id].facts.requestID.isEmpty { makeRequestID(id, loop) }
         if reason == .redirected { lineBlock.removeAll() } else { writeProblem(id, reason) }
         exchanges[id].facts.bytesOut = exchanges[id].method == .head ? 0 : lineBlock.byteCount
-        if exchanges[id].stream != nil {
+        if exchanges[id].isGRPC {
+            exchanges[id].facts.bytesOut = 0
+            refuseCall(id, reason)
+        } else if exchanges[id].stream != nil {
             refuseStream(id, reason)
         } else {
             drainBuffered(id)
@@ -246,7 +258,10 @@ extension Worker {
     private mutating func cut(_ id: SlabID, _ loop: inout EventLoop) {
         let downstream = exchanges[id].downstream
         if let stream = exchanges[id].stream {
-            downstreams[downstream].session?.resetStream(stream, errorCode: HTTP2ErrorCode.internalError)
+            // A service that cancels is passed on as one; any other end is our failure.
+            let isCancelled = exchanges[id].resetCode == HTTP2ErrorCode.cancel
+            downstreams[downstream].session?.resetStream(
+                stream, errorCode: isCancelled ? HTTP2ErrorCode.cancel : HTTP2ErrorCode.internalError)
             downstreams[downstream].session?.setToken(stream, 0)
             markDirty(downstream: downstream)
             conclude(id, &loop)
@@ -498,6 +513,10 @@ extension Worker {
     mutating func resumeResponse(_ id: SlabID, _ loop: inout EventLoop) {
         let connection = exchanges[id].upstream
         guard !connection.isNone else { return }
+        if exchanges[id].isToHTTP2 {
+            pumpStreamResponse(id, &loop)
+            return
+        }
         pools.setDeadline(connection, loop.now &+ exchanges[id].idleTimeout, &loop)
         queue(upstream: connection, &loop)
     }

@@ -424,9 +424,10 @@ extension Worker {
     /// Idle connections to endpoints that the configuration no longer names have no use.
     private mutating func closeUnusedPools(_ loop: inout EventLoop) {
         for index in 0..<pools.connections.walkCount {
-            guard let id = pools.connections.name(at: index), pools.connections[id].phase == .idle else {
-                continue
-            }
+            guard let id = pools.connections.name(at: index),
+                pools.connections[id].phase == .idle || pools.connections[id].phase == .shared,
+                pools.connections[id].streams == 0
+            else { continue }
             let (endpoint, identity) = (pools.connections[id].endpoint, pools.connections[id].identity)
             if !snapshots[current].uses(endpoint: endpoint, identity: identity) { _ = pools.close(id, &loop) }
         }

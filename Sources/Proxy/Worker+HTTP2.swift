@@ -69,8 +69,7 @@ extension Worker {
                     // The request's body, if more of it is due, has a deadline again.
                     exchanges[exchange].deadline = .max
                     if !exchanges[exchange].requestBody.isEnded, !exchanges[exchange].isRequestPaused {
-                        setExchangeDeadline(
-                            exchange, loop.now &+ snapshots[current].http.bodyIdleTimeout, &loop)
+                        expectStreamBody(exchange, &loop)
                     }
                     resumeResponse(exchange, &loop)
                 }
@@ -92,6 +91,9 @@ extension Worker {
                 guard downstreams.contains(id) else { return }
                 downstreams[id].session?.release(stream)
             case .goAway:
+                continue
+            case .interim, .response, .settings:
+                // Of clients' sessions alone.
                 continue
             }
         }
@@ -123,9 +125,7 @@ extension Worker {
             return
         }
         let refusal = admit(exchange, head.bytes, &loop)
-        if refusal == nil, !exchanges[exchange].requestBody.isEnded {
-            setExchangeDeadline(exchange, loop.now &+ snapshots[current].http.bodyIdleTimeout, &loop)
-        }
+        if refusal == nil, !exchanges[exchange].requestBody.isEnded { expectStreamBody(exchange, &loop) }
         if refusal == nil, exchanges[exchange].owesContinue {
             exchanges[exchange].owesContinue = false
             downstreams[id].session?.beginResponse(status: 100)
@@ -202,7 +202,7 @@ extension Worker {
         if exchanges[id].machine.hasRequestEnded {
             exchanges[id].deadline = .max
         } else {
-            setExchangeDeadline(id, loop.now &+ snapshots[current].http.bodyIdleTimeout, &loop)
+            expectStreamBody(id, &loop)
         }
     }
 
@@ -219,7 +219,7 @@ extension Worker {
     /// Trailers of an HTTP/2 request, into the form of HTTP/1.
     private mutating func collectTrailers(_ id: SlabID, _ stream: StreamID) {
         let downstream = exchanges[id].downstream
-        guard exchanges[id].sendsChunked, var bytes = blocks.take() else { return }
+        guard exchanges[id].sendsChunked || exchanges[id].isToHTTP2, var bytes = blocks.take() else { return }
         let isCopied = apart(&trailerFields, downstreams) {
             $1[downstream].copyTrailers(of: stream, into: &bytes, fields: &$0)
         }

@@ -16,6 +16,7 @@ extension Worker {
         isTrusted: Bool,
         entry: TokenEntryID?
     ) -> Refusal? {
+        let wantsTrailers = exchanges[id].isToHTTP2 && acceptsTrailers(bytes)
         guard HopByHop.drop(in: &requestHead.fields, bytes: bytes) else { return .badRequest }
         let seesTrace = dropVouched(bytes, isTrusted: isTrusted, route: route)
         let beginsTrace =
@@ -55,6 +56,8 @@ extension Worker {
         writer.text("\r\n")
         writer.fields(requestHead.fields, of: bytes, isText: exchanges[id].stream == nil)
         if isEdited { snapshots[snapshot].routes[route].requestEdits.write(to: &writer) }
+        // Calls of gRPC fail without it; it is about this connection, so it is ours to say (RFC 9110 §10.1.4).
+        if wantsTrailers { writer.text("TE: trailers\r\n") }
         writeForwarding(&writer, id, bytes, peer: peer, isTrusted: isTrusted)
         writer.bytes(snapshots[current].requestIDField.span)
         writer.field(": ", exchanges[id].note.bytes[exchanges[id].facts.requestID])
@@ -62,15 +65,27 @@ extension Worker {
         if let entry { writeClaims(&writer, issuer: snapshots[current].routes[route].issuer, entry) }
         switch requestHead.framing {
         case .chunked, .stream:
-            exchanges[id].sendsChunked = true
+            // HTTP/2 frames bodies itself.
+            exchanges[id].sendsChunked = !exchanges[id].isToHTTP2
             exchanges[id].dropsRequestTrailers = HopByHop.listsFields(in: requestHead.fields, bytes: bytes)
-            writer.text("Transfer-Encoding: chunked\r\n")
+            if exchanges[id].sendsChunked { writer.text("Transfer-Encoding: chunked\r\n") }
         case .none, .length, .close: break
         }
         if requestHead.asksWebSocket { writeUpgrade(&writer, id) }
         writer.end()
         exchanges[id].owesContinue = requestHead.expectsContinue && !exchanges[id].requestBody.isEnded
         return writer.finish(into: &exchanges[id].request) ? nil : .headTooLarge
+    }
+
+    /// Whether the client takes trailers (RFC 9110 §10.1.4).
+    private func acceptsTrailers(_ bytes: RawSpan) -> Bool {
+        for index in 0..<requestHead.fields.count where requestHead.fields[index].known == .te {
+            var rest = ListCursor(requestHead.fields[index].value)
+            while let coding = rest.next(in: bytes) {
+                if bytes[coding].equalsIgnoringCase("trailers") { return true }
+            }
+        }
+        return false
     }
 
     private func writeLine(_ writer: inout HeadWriter, path: RawSpan, stripped: Int, _ bytes: RawSpan) {
@@ -201,6 +216,10 @@ extension Worker {
     }
 
     mutating func lease(_ id: SlabID, _ loop: inout EventLoop) {
+        if exchanges[id].isToHTTP2 {
+            leaseStream(id, &loop)
+            return
+        }
         let snapshot = exchanges[id].snapshot
         let service = snapshots[snapshot].routes[exchanges[id].route].service
         let choice = exchanges[id].endpointChoice
@@ -272,6 +291,10 @@ extension Worker {
 
     /// Hands the request to its connection, and keeps a copy where a second try may be made.
     mutating func sendRequest(_ id: SlabID, _ loop: inout EventLoop) {
+        if exchanges[id].isToHTTP2 {
+            sendStreamRequest(id, &loop)
+            return
+        }
         let connection = exchanges[id].upstream
         if exchanges[id].machine.isIdempotent, exchanges[id].machine.isKept {
             var isCopied = true
@@ -334,6 +357,12 @@ extension Worker {
     /// How many body bytes the service's side may still take.
     func requestRoom(_ id: SlabID) -> Int {
         let connection = exchanges[id].upstream
+        if exchanges[id].isToHTTP2 {
+            guard let stream = exchanges[id].upstreamStream else {
+                return Worker.sinkBytes &- exchanges[id].keptBody.byteCount
+            }
+            return Worker.sinkBytes &- (pools.connections[connection].session?.outboundCount(stream) ?? 0)
+        }
         if connection.isNone || exchanges[id].machine.phase == .leasing {
             return Worker.sinkBytes &- exchanges[id].request.byteCount
         }
@@ -361,6 +390,9 @@ extension Worker {
             perform(exchanges[id].machine.handle(.refused(.overloaded)), id, &loop)
             return false
         case .needsMore, .limitReached, .ended: break
+        }
+        if exchanges[id].isToHTTP2 {
+            return takeStreamPiece(id, &piece, isLast: step == .ended, &loop)
         }
         var framed = ByteQueue()
         guard frame(id, &piece, into: &framed, isLast: step == .ended) else {
@@ -442,7 +474,7 @@ extension Worker {
     }
 
     /// What a route sets or removes does not come back behind the body.
-    private mutating func dropEdited(of bytes: RawSpan, by id: SlabID) {
+    mutating func dropEdited(of bytes: RawSpan, by id: SlabID) {
         let snapshot = exchanges[id].snapshot
         let route = exchanges[id].route
         for index in 0..<trailerFields.count {
@@ -479,6 +511,10 @@ extension Worker {
 
     mutating func flushUpstream(_ id: SlabID, _ loop: inout EventLoop) {
         pools.connections[id].isDirty = false
+        if pools.connections[id].isHTTP2 {
+            if pools.connections[id].session != nil { flushShared(id, &loop) }
+            return
+        }
         guard pools.connections[id].phase == .leased, !pools.connections[id].isBlocked else { return }
         if pools.connections[id].sentBytes == 0, pools.connections[id].mayHaveMore,
             !pools.connections[id].hasTLS
@@ -541,6 +577,11 @@ extension Worker {
 
     mutating func setExchangeDeadline(_ id: SlabID, _ deadline: UInt64, _ loop: inout EventLoop) {
         exchanges[id].deadline = deadline
+        armExchange(id, deadline, &loop)
+    }
+
+    /// A deadline that moves later only writes its field: the timer that stands fires early and is set again then.
+    mutating func armExchange(_ id: SlabID, _ deadline: UInt64, _ loop: inout EventLoop) {
         guard deadline < exchanges[id].timerFires else { return }
         loop.timers.cancel(exchanges[id].timer)
         exchanges[id].timer =
@@ -551,13 +592,25 @@ extension Worker {
     mutating func exchangeTimerFired(_ id: SlabID, _ loop: inout EventLoop) {
         exchanges[id].timer = .none
         exchanges[id].timerFires = .max
+        if exchanges[id].serviceDeadline <= loop.now {
+            exchanges[id].serviceDeadline = .max
+            perform(exchanges[id].machine.handle(.upstreamTimedOut(.upstreamTimeout)), id, &loop)
+            return
+        }
         guard exchanges[id].deadline <= loop.now else {
-            setExchangeDeadline(id, exchanges[id].deadline, &loop)
+            armExchange(id, min(exchanges[id].deadline, exchanges[id].serviceDeadline), &loop)
             return
         }
         exchanges[id].deadline = .max
+        if exchanges[id].serviceDeadline != .max { armExchange(id, exchanges[id].serviceDeadline, &loop) }
         if !exchanges[id].waiter.isNone {
-            perform(exchanges[id].machine.handle(.upstreamTimedOut(.upstreamOverloaded)), id, &loop)
+            // Whoever waits for a connection that is being made waits for its connect.
+            let isConnecting =
+                exchanges[id].isToHTTP2 && pools.isConnecting(endpoint: exchanges[id].facts.endpoint)
+            perform(
+                exchanges[id].machine.handle(
+                    .upstreamTimedOut(isConnecting ? .upstreamConnectTimeout : .upstreamOverloaded)), id,
+                &loop)
         } else if exchanges[id].stream != nil, exchanges[id].isResponsePaused {
             if hasStreamMoved(id) {
                 setExchangeDeadline(id, loop.now &+ snapshots[current].http.bodyIdleTimeout, &loop)

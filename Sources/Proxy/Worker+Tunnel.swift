@@ -14,6 +14,8 @@ extension Worker {
 
     /// Takes down what the answer must prove. The fields that end here have been dropped. `nil` when the request may go on.
     mutating func prepareTunnel(_ id: SlabID, _ bytes: RawSpan) -> Refusal? {
+        // Tunnels lead to services of HTTP/1.1 alone.
+        if exchanges[id].isToHTTP2 { return .notImplemented }
         let isStream = exchanges[id].stream != nil
         for index in 0..<requestHead.fields.count {
             guard requestHead.fields[index].known == .other else { continue }

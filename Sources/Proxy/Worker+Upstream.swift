@@ -19,6 +19,7 @@ extension Worker {
             if readiness.isReadable || readiness.isEnding { pools.connections[id].mayHaveMore = true }
             if readiness.isEnding { pools.connections[id].isEnding = true }
             driveHandshake(id, &loop)
+        case .greeting, .shared: sharedReady(id, readiness, &loop)
         case .idle:
             // Nothing is due on an idle connection: an end, or bytes that answer no request. Both make it useless.
             guard readiness.isReadable || readiness.isEnding else { return }
@@ -53,6 +54,10 @@ extension Worker {
 
     /// The connection stands: what it was made for goes out.
     mutating func beginExchange(on id: SlabID, _ loop: inout EventLoop) {
+        if pools.connections[id].isHTTP2 {
+            greet(id, &loop)
+            return
+        }
         let exchange = pools.connections[id].holder
         pools.connected(id)
         guard exchanges.contains(exchange) else {
@@ -66,7 +71,12 @@ extension Worker {
     mutating func connectFailed(_ id: SlabID, _ reason: Refusal, _ loop: inout EventLoop) {
         let exchange = pools.connections[id].holder
         let endpoint = pools.connections[id].endpoint
+        let isHTTP2 = pools.connections[id].isHTTP2
         let service = pools.close(id, &loop)
+        if isHTTP2 {
+            failWaiters(endpoint, reason, &loop)
+            return
+        }
         guard exchanges.contains(exchange) else { return }
         exchanges[exchange].upstream = .none
         exchanges[exchange].failedEndpoint = endpoint
@@ -77,7 +87,8 @@ extension Worker {
     mutating func upstreamOverdue(_ id: SlabID, _ loop: inout EventLoop) {
         switch pools.connections[id].phase {
         case .idle: _ = pools.close(id, &loop)
-        case .connecting, .handshaking: connectFailed(id, .upstreamConnectTimeout, &loop)
+        case .connecting, .handshaking, .greeting: connectFailed(id, .upstreamConnectTimeout, &loop)
+        case .shared: sharedOverdue(id, &loop)
         case .leased:
             let exchange = pools.connections[id].holder
             guard exchanges.contains(exchange) else {
@@ -93,6 +104,10 @@ extension Worker {
     mutating func driveUpstream(_ id: SlabID, _ loop: inout EventLoop) {
         if pools.connections[id].phase == .handshaking {
             driveHandshake(id, &loop)
+            return
+        }
+        if pools.connections[id].isHTTP2 {
+            if pools.connections[id].phase != .connecting { driveShared(id, &loop) }
             return
         }
         while pools.connections.contains(id), pools.connections[id].phase == .leased {
@@ -281,7 +296,7 @@ extension Worker {
     }
 
     /// Hands a final head to the client's side. `false` when that has no room for it.
-    private mutating func forwardHead(_ id: SlabID, _ bytes: RawSpan) -> Bool {
+    mutating func forwardHead(_ id: SlabID, _ bytes: RawSpan) -> Bool {
         let downstream = exchanges[id].downstream
         dropVouchedResponse(id, bytes)
         exchanges[id].responseBody = BodyReader(responseHead.framing)
@@ -307,10 +322,12 @@ extension Worker {
             return false
         }
         writer.statusLine(responseHead.status)
-        writer.fields(responseHead.fields, of: bytes, isText: true)
+        writer.fields(responseHead.fields, of: bytes, isText: responseHead.version != .http2)
         if isEdited { snapshots[snapshot].routes[route].responseEdits.write(to: &writer) }
         switch responseHead.framing {
-        case .none: exchanges[id].responseFraming = .none
+        case .none:
+            exchanges[id].responseFraming = .none
+            if needsLength(id) { writer.text("Content-Length: 0\r\n") }
         case .length: exchanges[id].responseFraming = .plain
         case .chunked, .stream, .close:
             if requestVersion(id) == .http10 {
@@ -327,6 +344,13 @@ extension Worker {
         guard writer.finish(into: &downstreams[downstream].plaintext) else { return false }
         markDirty(downstream: downstream)
         return true
+    }
+
+    /// Whether an answer without a body must say so: HTTP/2 does by a flag, HTTP/1 by a length (RFC 9112 §6.3).
+    private func needsLength(_ id: SlabID) -> Bool {
+        responseHead.version == .http2 && exchanges[id].method != .head
+            && StatusText.mayHaveBody(responseHead.status)
+            && responseHead.fields.firstIndex(of: .contentLength) == nil
     }
 
     func requestVersion(_ id: SlabID) -> Version { exchanges[id].facts.version }
@@ -369,7 +393,7 @@ extension Worker {
         return exchanges[id].interimAnswers > Worker.interimAnswers
     }
 
-    private mutating func forwardInterim(_ id: SlabID, _ bytes: RawSpan, _ loop: inout EventLoop) {
+    mutating func forwardInterim(_ id: SlabID, _ bytes: RawSpan, _ loop: inout EventLoop) {
         // 100 is the answer to an expectation that we did not pass on; HTTP/1.0 knows no interim answers.
         guard responseHead.status != 100, requestVersion(id) != .http10 else { return }
         let downstream = exchanges[id].downstream
@@ -379,7 +403,7 @@ extension Worker {
         }
         guard var writer = HeadWriter(from: largeBlocks) else { return }
         writer.statusLine(responseHead.status)
-        writer.fields(responseHead.fields, of: bytes, isText: true)
+        writer.fields(responseHead.fields, of: bytes, isText: responseHead.version != .http2)
         writer.end()
         if writer.finish(into: &downstreams[downstream].plaintext) { markDirty(downstream: downstream) }
     }
@@ -457,7 +481,7 @@ extension Worker {
     }
 
     /// Gives one piece of the body to a client that wants it framed: chunks, or DATA.
-    private mutating func handPiece(_ id: SlabID, _ piece: inout ByteQueue) -> Bool {
+    mutating func handPiece(_ id: SlabID, _ piece: inout ByteQueue) -> Bool {
         guard !piece.isEmpty else { return true }
         let downstream = exchanges[id].downstream
         if let stream = exchanges[id].stream {
@@ -476,7 +500,7 @@ extension Worker {
     }
 
     /// The answer is whole: says so to the client, and finishes.
-    private mutating func endResponse(_ id: SlabID, _ loop: inout EventLoop) {
+    mutating func endResponse(_ id: SlabID, _ loop: inout EventLoop) {
         let downstream = exchanges[id].downstream
         exchanges[id].facts.bytesOut = exchanges[id].responseBody.byteCount
         if exchanges[id].stream != nil {

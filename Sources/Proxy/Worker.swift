@@ -117,6 +117,8 @@ public struct Worker: ~Copyable {
     var requestHead: RequestHead
     var responseHead: ResponseHead
     var trailerFields: FieldTable
+    /// The fields of a request to a service of HTTP/2.
+    var serviceFields: FieldTable
     var pathBlock: Block
     var lineBlock: Block
 
@@ -178,6 +180,7 @@ public struct Worker: ~Copyable {
         requestHead = RequestHead(fieldCapacity: 256)
         responseHead = ResponseHead(fieldCapacity: Worker.responseFields)
         trailerFields = FieldTable(capacity: 64)
+        serviceFields = FieldTable(capacity: 512)
         guard let path = largeBlocks.take(), let line = largeBlocks.take() else {
             preconditionFailure("a fresh pool has at least sixteen blocks")
         }
@@ -266,9 +269,7 @@ extension Worker: EventHandler {
             pools.connections[id].isQueued = false
             pools.connections[id].turnBytes = 0
             // It may have waited for a block to encrypt into.
-            if pools.connections[id].phase == .leased, pools.connections[id].hasOutput {
-                markDirty(upstream: id)
-            }
+            if pools.connections[id].hasOutput || pools.connections[id].isHTTP2 { markDirty(upstream: id) }
             driveUpstream(id, &loop)
         default:
             return

@@ -20,14 +20,28 @@ internal import TLS
 struct Waiter: ~Copyable {
     let holder: SlabID
     let service: Int
+    /// The endpoint whose line this is, for a stream; -1 for the service's.
+    let endpoint: Int
     var previous = SlabID.none
     var next = SlabID.none
+
+    init(holder: SlabID, service: Int, endpoint: Int = -1) {
+        self.holder = holder
+        self.service = service
+        self.endpoint = endpoint
+    }
 }
 
 struct EndpointState: ~Copyable {
     var firstIdle = SlabID.none
     var idleCount = 0
     var leased = 0
+    // Of HTTP/2: connections that take streams, the one that is being made, and who waits for room.
+    var firstShared = SlabID.none
+    var pending = SlabID.none
+    var firstWaiter = SlabID.none
+    var lastWaiter = SlabID.none
+    var waiters = 0
 }
 
 struct ServiceState: ~Copyable {
@@ -53,8 +67,8 @@ public struct ConnectionPools: ~Copyable {
     public static var waiters: Int { 16384 }
 
     public var connections: Slab<UpstreamConnection>
-    private var line: Slab<Waiter>
-    private var endpoints: FixedArray<EndpointState>
+    var line: Slab<Waiter>
+    var endpoints: FixedArray<EndpointState>
     private var services: FixedArray<ServiceState>
     private let kind: UInt8
     private var randomState: UInt64
@@ -99,45 +113,66 @@ public struct ConnectionPools: ~Copyable {
         return open(plan, choice: choice, holder: holder, &loop)
     }
 
+    /// What came of beginning a connection.
+    enum ConnectAnswer {
+        case made(SlabID)
+        /// The service holds as many as it may, or the worker.
+        case full
+        case overloaded
+        case failed(SystemError)
+    }
+
     @inline(never) private mutating func open(
         _ plan: borrowing ServicePlan, choice: Int, holder: SlabID, _ loop: inout EventLoop
     ) -> LeaseAnswer {
+        switch connect(plan, choice: choice, holder: holder, &loop) {
+        case .made(let id):
+            endpoints[plan.endpoints[choice].index].leased &+= 1
+            return .connecting(id)
+        case .full:
+            // In a line of a service without connections nobody would ever be called.
+            return services[plan.index].connections > 0 ? wait(plan.index, holder: holder) : .overloaded
+        case .overloaded: return .overloaded
+        case .failed(let error): return .failed(error)
+        }
+    }
+
+    @inline(never) mutating func connect(
+        _ plan: borrowing ServicePlan, choice: Int, holder: SlabID, _ loop: inout EventLoop
+    ) -> ConnectAnswer {
         let endpoint = plan.endpoints[choice].index
         let service = plan.index
         let isAtLimit = services[service].connections >= ConnectionPools.connectionsPerService
         if isAtLimit || connections.isFull {
             // An idle connection makes room before an exchange has to wait: one of the service where that is at its
             // limit, anybody's where the worker is.
-            guard evictIdle(service: isAtLimit ? service : -1, &loop) else {
-                // In a line of a service without connections nobody would ever be called.
-                return services[service].connections > 0 ? wait(service, holder: holder) : .overloaded
-            }
+            guard evictIdle(service: isAtLimit ? service : -1, &loop) else { return .full }
+        }
+        let identity = plan.endpoints[choice].security.identity
+        var session: TLSSession?
+        if identity != 0 {
+            session = plan.tls?.makeSession(
+                serverName: plan.endpoints[choice].security.serverName.span,
+                isAddress: plan.endpoints[choice].security.isAddress, endpoint: choice)
+            guard session != nil else { return .overloaded }
         }
         do {
             let descriptor = try plan.endpoints[choice].connect()
             let number = descriptor.number
-            let identity = plan.endpoints[choice].security.identity
-            var session: TLSSession?
-            if identity != 0 {
-                session = plan.tls?.makeSession(
-                    serverName: plan.endpoints[choice].security.serverName.span,
-                    isAddress: plan.endpoints[choice].security.isAddress, endpoint: choice)
-                guard session != nil else { return .overloaded }
-            }
             let id = connections.insert(
                 UpstreamConnection(
                     descriptor: descriptor, endpoint: endpoint, service: service, holder: holder,
                     identity: identity, tls: session, isHTTP2: plan.isHTTP2))
-            endpoints[endpoint].leased &+= 1
             services[service].connections &+= 1
             do {
                 // Watched for both from the start: the connect needs it, and a later change would cost a call.
                 try loop.add(number, Token(kind: kind, id: id), .readingAndWriting)
             } catch {
-                _ = close(id, &loop)
+                services[service].connections &-= 1
+                _ = connections.remove(id)
                 return .failed(error)
             }
-            return .connecting(id)
+            return .made(id)
         } catch {
             return .failed(error)
         }
@@ -146,7 +181,9 @@ public struct ConnectionPools: ~Copyable {
     /// Closes an idle connection of `service`, or of any where that is -1. `false` when there is none.
     private mutating func evictIdle(service: Int, _ loop: inout EventLoop) -> Bool {
         for index in 0..<connections.walkCount {
-            guard let id = connections.name(at: index), connections[id].phase == .idle,
+            guard let id = connections.name(at: index),
+                connections[id].phase == .idle
+                    || (connections[id].phase == .shared && connections[id].streams == 0),
                 service < 0 || connections[id].service == service
             else { continue }
             _ = close(id, &loop)
@@ -169,6 +206,10 @@ public struct ConnectionPools: ~Copyable {
     public mutating func leaveLine(_ id: SlabID) {
         guard line.contains(id) else { return }
         let waiter = line.remove(id)
+        if waiter.endpoint >= 0 {
+            leaveStreamLine(waiter)
+            return
+        }
         if waiter.previous.isNone {
             services[waiter.service].firstWaiter = waiter.next
         } else {
@@ -281,6 +322,8 @@ public struct ConnectionPools: ~Copyable {
     @inline(never) public mutating func close(_ id: SlabID, _ loop: inout EventLoop) -> Int {
         if connections[id].phase == .idle {
             unlinkIdle(id)
+        } else if connections[id].isHTTP2 {
+            forgetShared(id)
         } else {
             endpoints[connections[id].endpoint].leased &-= 1
         }

@@ -1,3 +1,4 @@
+public import HTTP2
 public import LinuxIO
 public import Memory
 internal import Reactor
@@ -9,6 +10,10 @@ public import TLS
     case connecting
     /// The connection stands and TLS is being agreed on.
     case handshaking
+    /// HTTP/2: the connection stands and the service's SETTINGS have not come.
+    case greeting
+    /// HTTP/2: it carries many exchanges, or none.
+    case shared
     /// It carries the exchange of its holder.
     case leased
     /// It waits in its endpoint's pool.
@@ -24,13 +29,28 @@ public struct UpstreamConnection: ~Copyable {
     /// The exchange that has leased it, `none` while idle.
     public internal(set) var holder: SlabID
     /// Whether an exchange before this one was carried, so that the peer may have closed it meanwhile.
-    public internal(set) var isReused = false
+    public var isReused = false
 
     /// What the connection's security was agreed with; 0 for none.
     public let identity: UInt64
     private var tls: TLSSession?
     /// Whether it speaks HTTP/2.
     public let isHTTP2: Bool
+
+    /// The streams of HTTP/2.
+    public var session: HTTP2Session?
+    /// Exchanges that have a stream on it.
+    public internal(set) var streams = 0
+    /// In its endpoint's list of those that take streams.
+    public internal(set) var isListed = false
+    /// Its end was seen; what is left of whole answers is still handed on.
+    public var isLost = false
+    /// To be closed at its next flush, if it carries nothing by then.
+    public var retires = false
+    /// When bytes came last, monotonic nanoseconds.
+    public var lastReceived: UInt64 = 0
+    /// The last read brought so much that the next is a large one.
+    public var readsLarge = false
 
     /// Read and not yet used.
     public var inbound = ByteQueue()

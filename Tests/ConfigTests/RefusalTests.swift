@@ -79,8 +79,6 @@ import Testing
                 "services: {core: {to: [\"http://a:1\"], health: {path: /healthz}}}",
                 "6:39: 'health' is not built yet in this version"
             ),
-            ("services: {core: {to: [\"h2c://a:1\"]}}", "6:24: 'h2c' is not built yet in this version"),
-            ("services: {core: {to: [\"h2://a:1\"]}}", "6:24: 'h2' is not built yet in this version"),
             (
                 "services: {core: {to: [\"http://a:1\"], balance: \"hash:client\"}}",
                 "6:48: 'hash:client' is not built yet in this version"

@@ -26,6 +26,19 @@ import Testing
         #expect(Self.errors(service) == [expected])
     }
 
+    @Test("A service speaks HTTP/1 or HTTP/2, not both")
+    func mixed() throws {
+        let expected =
+            "a service's addresses are all of HTTP/1 (http, https) or all of HTTP/2 (h2c, h2), found"
+        #expect(
+            Self.errors("to: [\"http://a:1\", \"h2c://b:1\"]") == ["6:38: \(expected) h2c beside http"])
+        #expect(Self.errors("to: [\"h2://a\", \"https://b\"]") == ["6:34: \(expected) https beside h2"])
+        let line = "services: {core: {to: [\"h2://a\", \"h2c://b\"]}}"
+        let it = try SampleConfiguration.load(SampleConfiguration.text(line)).get()
+        #expect(it.services[0].isHTTP2)
+        #expect(it.services[0].endpoints.map(\.value.port) == [443, 80])
+    }
+
     @Test("A port that is the scheme's own is left out of the Host, and any other is in it")
     func ports() throws {
         let line =
