@@ -197,9 +197,8 @@ extension ModelBuilder {
             of: node, "limits_of_http",
             built: [
                 "request_line", "head", "fields", "body", "head_timeout", "body_idle_timeout", "idle_timeout",
-                "streams", "resets", "websocket_idle_timeout",
-            ],
-            notBuilt: ["min_body_rate"])
+                "min_body_rate", "streams", "resets", "websocket_idle_timeout",
+            ])
         let head = size(map["head"], "head", default: 32 * Quantity.kibibyte, ConfigurationBounds.headBytes)
         let line = size(
             map["request_line"], "request_line", default: 8 * Quantity.kibibyte, ConfigurationBounds.headBytes
@@ -222,6 +221,7 @@ extension ModelBuilder {
                 map["head_timeout"], "head_timeout", default: 10 * Quantity.second, waits),
             bodyIdleTimeoutNanoseconds: duration(
                 map["body_idle_timeout"], "body_idle_timeout", default: 30 * Quantity.second, waits),
+            minimumBodyRate: minimumRate(map["min_body_rate"]),
             idleTimeoutNanoseconds: duration(
                 map["idle_timeout"], "idle_timeout", default: 60 * Quantity.second, waits),
             webSocketIdleTimeoutNanoseconds: duration(
@@ -230,5 +230,19 @@ extension ModelBuilder {
             streamCount: integer(map["streams"], "streams", default: 100, 1...4096),
             resets: rate(
                 map["resets"], "resets", default: Rate(count: 100, windowNanoseconds: Quantity.second)))
+    }
+
+    private mutating func minimumRate(_ node: Node?) -> MinimumRate {
+        let fallback = 10 * Quantity.second
+        if case .scalar("none", _) = node?.content {
+            return MinimumRate(bytesPerWindow: 0, windowNanoseconds: fallback)
+        }
+        let map = keys(of: node, "min_body_rate", built: ["rate", "window"])
+        let rate = byteRate(map["rate"], "rate", default: 256, ConfigurationBounds.bodyRate)
+        let window = duration(
+            map["window"], "window", default: fallback, (100 * Quantity.millisecond)...Quantity.hour)
+        // At least a byte, or a window that is short for its rate would ask for nothing.
+        let bytes = max(rate * (window / Quantity.millisecond) / 1000, 1)
+        return MinimumRate(bytesPerWindow: bytes, windowNanoseconds: window)
     }
 }

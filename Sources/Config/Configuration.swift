@@ -129,6 +129,8 @@ public struct HTTPLimitSettings: Sendable, Hashable {
     public let headTimeoutNanoseconds: Int
     /// 408
     public let bodyIdleTimeoutNanoseconds: Int
+    /// What a client must at least bring, or take, while it is the one that is waited for. 408, or a reset.
+    public let minimumBodyRate: MinimumRate
     /// Keep-alive: closed quietly, HTTP/2 with GOAWAY.
     public let idleTimeoutNanoseconds: Int
     /// A WebSocket in which nothing has moved either way for so long is closed on both sides.
@@ -137,6 +139,18 @@ public struct HTTPLimitSettings: Sendable, Hashable {
     public let streamCount: Int
     /// Streams a client may cancel, or make us cancel, before GOAWAY ENHANCE_YOUR_CALM.
     public let resets: Rate
+}
+
+/// A rate that is looked at once a window.
+public struct MinimumRate: Sendable, Hashable {
+    /// In each window; 0 = no limit.
+    public let bytesPerWindow: Int
+    public let windowNanoseconds: Int
+
+    public init(bytesPerWindow: Int, windowNanoseconds: Int) {
+        self.bytesPerWindow = bytesPerWindow
+        self.windowNanoseconds = windowNanoseconds
+    }
 }
 
 /// So many in a window: `count` in each `windowNanoseconds`.

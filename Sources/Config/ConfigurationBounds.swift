@@ -25,6 +25,8 @@ public enum ConfigurationBounds {
     /// A head must fit the buffers that it is read into, together with what the gateway adds to it.
     public static let headBytes = 256...(60 << 10)
     public static let bodyBytes = 0...(1 << 50)
+    /// Bytes a second.
+    public static let bodyRate = 1...(1 << 30)
     public static let fields = 1...200
     public static let prefixBytes = 1024
     /// What the kernel's `sockaddr_un` holds.

@@ -26,6 +26,16 @@ extension ModelBuilder {
         return number(node, name, default: fallback, range, kind, Quantity.size, Quantity.sizeText)
     }
 
+    /// Bytes a second.
+    mutating func byteRate(
+        _ node: Node?, _ name: String, default fallback: Int, _ range: ClosedRange<Int>
+    ) -> Int {
+        number(
+            node, name, default: fallback, range, "a rate such as 256B/s, 4KiB/s or 1MiB/s",
+            { $0.hasSuffix("/s") ? Quantity.size(String($0.dropLast(2))) : nil },
+            { "\(Quantity.sizeText($0))/s" })
+    }
+
     mutating func rate(_ node: Node?, _ name: String, default fallback: Rate) -> Rate {
         guard let node else { return fallback }
         guard case .scalar(let text, _) = node.content, let rate = Quantity.rate(text) else {

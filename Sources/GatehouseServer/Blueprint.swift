@@ -185,6 +185,8 @@ struct Blueprint: Sendable {
             http: HTTPSettings(
                 limits: limits, headTimeout: UInt64(http.headTimeoutNanoseconds),
                 bodyIdleTimeout: UInt64(http.bodyIdleTimeoutNanoseconds),
+                bytesPerWindow: http.minimumBodyRate.bytesPerWindow,
+                rateWindow: UInt64(http.minimumBodyRate.windowNanoseconds),
                 idleTimeout: UInt64(http.idleTimeoutNanoseconds),
                 webSocketIdleTimeout: UInt64(http.webSocketIdleTimeoutNanoseconds), streams: http.streamCount,
                 resetsPerWindow: http.resets.count, resetWindow: UInt64(http.resets.windowNanoseconds),

@@ -15,11 +15,14 @@ struct Control: ~Copyable {
         static let adminConnection: UInt8 = 2
         static let rotation: UInt8 = 3
         static let retired: UInt8 = 4
+        static let memory: UInt8 = 5
     }
 
     /// Connections of the admin server at once; one more is closed at once.
     static let adminConnections = 64
     static let adminTimeout: UInt64 = 5_000_000_000
+    /// How often it is looked at how much memory is used.
+    static let memoryPause: UInt64 = 100_000_000
     static let ticketRotation: UInt64 = 3600 * 1_000_000_000
 
     let fleet: Fleet
@@ -46,6 +49,8 @@ struct Control: ~Copyable {
         try loop.add(control.signals.number, Token(kind: Kind.signals, id: .none), .level)
         try loop.watch(fleet.mail.wakeUp)
         _ = loop.timers.schedule(Token(kind: Kind.rotation, id: .none), at: loop.now + ticketRotation)
+        fleet.budget.begin(allocatedBytes: options.allocatedBytes())
+        _ = loop.timers.schedule(Token(kind: Kind.memory, id: .none), at: loop.now + memoryPause)
         try control.openAdmin(&loop)
         Machine.notify("READY=1")
         log.tell(
@@ -100,6 +105,9 @@ extension Control: EventHandler {
         case Kind.adminConnection:
             if connections.contains(token.id) { closeAdmin(token.id, &loop) }
         case Kind.retired: isDraining ? watchDrain(&loop) : watchRetired(&loop)
+        case Kind.memory:
+            fleet.watchMemory()
+            _ = loop.timers.schedule(Token(kind: Kind.memory, id: .none), at: loop.now + Control.memoryPause)
         case Kind.rotation:
             fleet.household.ticketKeys.rotate(now: loop.now)
             _ = loop.timers.schedule(

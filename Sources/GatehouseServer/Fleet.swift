@@ -31,6 +31,9 @@ final class Fleet: Sendable {
     let connectionCounts: SharedCells
     let generations: SharedCells
     private let listenerCounts: SharedCells
+    /// One cell, which every worker reads: a level of `MemoryPressure`.
+    let pressure = SharedCells(count: 1)
+    let budget: MemoryWatch
     let mail: Mailbox<ControlMessage>
     let adminAddress: Located<BindAddress>?
     private let mailboxes: [Mailbox<WorkerMessage>]
@@ -57,8 +60,9 @@ final class Fleet: Sendable {
         generations = SharedCells(count: workers)
         listenerCounts = SharedCells(count: LabelTable.defaultCapacity)
         connections = try Fleet.connectionLimit(configuration)
-        upstreamConnections = max(connections, 1024)
+        upstreamConnections = Fleet.upstreamLimit(connections: connections, workers: workers)
         blockBytes = Fleet.memoryBudget(configuration) / 2 / workers
+        budget = MemoryWatch(budget: Fleet.memoryBudget(configuration))
         adminAddress = configuration.adminListen
         do {
             mail = try Mailbox(capacity: 1024)
@@ -86,9 +90,20 @@ final class Fleet: Sendable {
         }
     }
 
-    /// Half of the descriptors, less some: each connection of a client may need one to a service.
+    /// Half of the descriptors, less those that are kept for what is no connection: each connection of a client may need one
+    /// to a service. Where there are few, a quarter is kept.
+    private static func descriptorRoom() -> Int {
+        let all = Machine.raiseDescriptorLimit()
+        return max((all - min(Server.reservedDescriptors, all / 4)) / 2, 1)
+    }
+
+    /// Connections to services, of one worker: together no more than there are descriptors for.
+    private static func upstreamLimit(connections: Int, workers: Int) -> Int {
+        min(max(connections, 1024), max(descriptorRoom() / workers, 1))
+    }
+
     private static func connectionLimit(_ configuration: Configuration) throws(StartError) -> Int {
-        let room = max((Machine.raiseDescriptorLimit() - Server.reservedDescriptors) / 2, 64)
+        let room = descriptorRoom()
         var wanted = 0
         // Listeners that say nothing share what one of them would have alone.
         if configuration.listeners.contains(where: { $0.connections.max == nil }) {
@@ -189,7 +204,8 @@ final class Fleet: Sendable {
             events: AccessLogRing(
                 ring: logThread.eventRing(index), isSleeping: logThread.isSleeping,
                 wakeNumber: logThread.wakeNumber, isOn: log.level <= .warning),
-            names: household.names, mailbox: mailboxes[index], neighbours: Neighbours(mailboxes))
+            names: household.names, pressure: pressure, mailbox: mailboxes[index],
+            neighbours: Neighbours(mailboxes))
         let seed = random.next()
         // The snapshot reaches its worker through the mailbox, as every later one does.
         let letter = mailboxes[index].send(.snapshot(snapshot))
@@ -311,6 +327,24 @@ final class Fleet: Sendable {
     }
 
     var generation: Int { currentGeneration.load(ordering: .acquiring) }
+
+    // MARK: Memory
+
+    /// Looks at how much memory is used, and tells the workers what to do about it.
+    func watchMemory() {
+        var open = 0
+        for worker in 0..<workers { open += connectionCounts.load(worker) }
+        let before = pressure.load(0)
+        let level = budget.level(
+            allocatedBytes: options.allocatedBytes(), connections: open, before: before)
+        if level != before {
+            pressure.store(level, at: 0)
+            let event = level > before ? "memory_short" : "memory_eased"
+            log.tell(.warning, event, [("level", "\(level)"), ("budget", "\(budget.budgetBytes)")])
+        }
+        guard level >= MemoryPressure.closeIdle else { return }
+        for mailbox in mailboxes { _ = mailbox.send(.relieve) }
+    }
 
     // MARK: The end
 

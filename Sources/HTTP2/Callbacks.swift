@@ -17,6 +17,7 @@ func makeCallbacks() -> OpaquePointer? {
     unsafe nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, onStreamClose)
     unsafe nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, onFrameSent)
     unsafe nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks, onFrameNotSent)
+    unsafe nghttp2_session_callbacks_set_unpack_extension_callback(callbacks, onExtension)
     unsafe nghttp2_session_callbacks_set_send_data_callback(callbacks, onSendData)
     return unsafe callbacks
 }
@@ -177,6 +178,7 @@ private func onFrame(
     let endsStream = header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0
     switch UInt32(header.type) {
     case NGHTTP2_HEADERS.rawValue:
+        unsafe session.pointee.headStream = 0
         guard let stream = unsafe streamState(handle, header.stream_id) else { break }
         if endsStream { unsafe stream.pointee.marks.insert(.inboundEnded) }
         if unsafe frame.pointee.headers.cat == NGHTTP2_HCAT_REQUEST {
@@ -192,7 +194,12 @@ private func onFrame(
         }
     case NGHTTP2_DATA.rawValue:
         guard let stream = unsafe streamState(handle, header.stream_id) else { break }
-        if endsStream { unsafe stream.pointee.marks.insert(.inboundEnded) }
+        if endsStream {
+            unsafe stream.pointee.marks.insert(.inboundEnded)
+        } else if unsafe header.length > 0 && header.length <= frame.pointee.data.padlen {
+            // Nothing but padding does as little as nothing at all, which is counted where it begins.
+            unsafe countControlFrame(session)
+        }
         unsafe stream.pointee.marks.insert(.hasData)
         unsafe SessionState.tell(.tellData, of: stream, in: session)
     case NGHTTP2_RST_STREAM.rawValue:
@@ -223,6 +230,10 @@ private func onBeginFrame(
     _ handle: OpaquePointer?, _ header: UnsafePointer<nghttp2_frame_hd>?, _ argument: UnsafeMutableRawPointer?
 ) -> Int32 {
     guard let header = unsafe header?.pointee else { return isFine }
+    // Whatever is no part of a head stands behind the end of the last one (RFC 9113 §4.3).
+    let kind = UInt32(header.type)
+    let isHead = kind == NGHTTP2_HEADERS.rawValue || kind == NGHTTP2_CONTINUATION.rawValue
+    unsafe sessionState(argument).pointee.headStream = isHead ? header.stream_id : 0
     switch UInt32(header.type) {
     case NGHTTP2_DATA.rawValue:
         guard header.length == 0, header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) == 0 else {
@@ -245,8 +256,14 @@ private func onBeginFrame(
         // Push is off for services; nghttp2 would take a promise until they have acknowledged that (RFC 9113 §8.4).
         guard unsafe sessionState(argument).pointee.isClient else { return isFine }
         return unsafe stop(sessionState(argument), HTTP2ErrorCode.protocolError)
-    case NGHTTP2_RST_STREAM.rawValue, NGHTTP2_WINDOW_UPDATE.rawValue, NGHTTP2_GOAWAY.rawValue:
+    case NGHTTP2_RST_STREAM.rawValue, NGHTTP2_GOAWAY.rawValue:
         return isFine
+    case NGHTTP2_WINDOW_UPDATE.rawValue:
+        let session = unsafe sessionState(argument)
+        guard unsafe session.pointee.updateAllowance == 0 else {
+            unsafe session.pointee.updateAllowance &-= 1
+            return isFine
+        }
     case NGHTTP2_SETTINGS.rawValue:
         guard header.flags & UInt8(NGHTTP2_FLAG_ACK.rawValue) == 0 else { return isFine }
     default: break
@@ -261,14 +278,28 @@ private func stop(_ session: SessionPointer, _ errorCode: UInt32) -> Int32 {
     return NGHTTP2_ERR_CALLBACK_FAILURE.rawValue
 }
 
+/// A frame of a type that nobody knows: it means nothing (RFC 9113 §5.5), and was counted when it began.
+private func onExtension(
+    _ handle: OpaquePointer?, _ payload: UnsafeMutablePointer<UnsafeMutableRawPointer?>?,
+    _ header: UnsafePointer<nghttp2_frame_hd>?, _ argument: UnsafeMutableRawPointer?
+) -> Int32 {
+    NGHTTP2_ERR_CANCEL.rawValue
+}
+
 private func countReset(_ session: SessionPointer) {
     let now = unsafe session.pointee.now
-    if unsafe !session.pointee.resetGate.admits(now: now) { unsafe session.pointee.isCalmAsked = true }
+    if unsafe !session.pointee.resetGate.admits(now: now) { unsafe askForCalm(session, .resets) }
 }
 
 private func countControlFrame(_ session: SessionPointer) {
     let now = unsafe session.pointee.now
-    if unsafe !session.pointee.controlGate.admits(now: now) { unsafe session.pointee.isCalmAsked = true }
+    if unsafe !session.pointee.controlGate.admits(now: now) { unsafe askForCalm(session, .controlFrames) }
+}
+
+private func askForCalm(_ session: SessionPointer, _ flood: HTTP2Flood) {
+    guard unsafe !session.pointee.isCalmAsked else { return }
+    unsafe session.pointee.isCalmAsked = true
+    unsafe session.pointee.flood = flood
 }
 
 /// Cookie crumbs become one line, joined by "; " (RFC 9113 §8.2.3), since other protocols allow only one.
@@ -305,6 +336,8 @@ private func onStreamClose(
     _ handle: OpaquePointer?, _ number: Int32, _ errorCode: UInt32, _ argument: UnsafeMutableRawPointer?
 ) -> Int32 {
     let session = unsafe sessionState(argument)
+    // A head that was refused in the middle: nothing else tells of its end.
+    if unsafe session.pointee.headStream == number { unsafe session.pointee.headStream = 0 }
     guard let stream = unsafe streamState(handle, number) else { return isFine }
     _ = unsafe nghttp2_session_set_stream_user_data(handle, number, nil)
     if unsafe session.pointee.isClient { unsafe session.pointee.openStreams &-= 1 }
@@ -321,6 +354,7 @@ private func onStreamClose(
         return isFine
     }
     unsafe stream.pointee.marks.insert(.isClosed)
+    unsafe session.pointee.outboundTotal &-= stream.pointee.outbound.byteCount
     unsafe stream.pointee.outbound.removeAll()
     unsafe stream.pointee.marks.subtract([.tellDrained, .wasFull])
     if isPeers || errorCode != 0, !isOurs {
@@ -344,6 +378,16 @@ private func onFrameSent(
         {
             unsafe stream.pointee.marks.insert(.headSent)
         }
+        return isFine
+    }
+    if UInt32(header.type) == NGHTTP2_RST_STREAM.rawValue,
+        unsafe streamState(handle, header.stream_id) == nil
+    {
+        // A stream that was refused before it was one, because there were too many: its peer made us reset it, and
+        // `onStreamClose` does not hear of it.
+        let session = unsafe sessionState(argument)
+        if unsafe session.pointee.headStream == header.stream_id { unsafe session.pointee.headStream = 0 }
+        unsafe countReset(session)
         return isFine
     }
     guard header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0,
@@ -443,8 +487,24 @@ private func onSendData(
         unsafe stream.pointee.marks.remove(.wasFull)
         unsafe SessionState.tell(.tellDrained, of: stream, in: session)
     }
+    unsafe noteSent(count, frame.pointee.hd, stream, session)
     let isLimitReached = unsafe output.pointee.byteCount >= session.pointee.outputEnd
     return isLimitReached ? NGHTTP2_ERR_PAUSE.rawValue : isFine
+}
+
+private func noteSent(
+    _ count: Int, _ header: nghttp2_frame_hd, _ stream: StreamPointer, _ session: SessionPointer
+) {
+    unsafe session.pointee.outboundTotal &-= count
+    unsafe stream.pointee.sentBytes &+= count
+    if unsafe stream.pointee.outbound.isEmpty { unsafe stream.pointee.marks.remove(.holdsSinceMark) }
+    // Clients give credit back for the stream and for the connection, some for each piece that their reader takes. A frame of
+    // a few bytes, which a window of a few bytes draws from us, entitles to nothing unless it is a body's last.
+    let isLast = header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0
+    if count >= 64 || isLast {
+        let allowance = unsafe session.pointee.updateAllowance &+ 2 &+ count &>> 10
+        unsafe session.pointee.updateAllowance = min(allowance, SessionState.mostUpdates)
+    }
 }
 
 /// The nine bytes before a frame's payload (RFC 9113 §4.1). nghttp2 has laid them out too, but in the buffer that all sessions

@@ -119,6 +119,7 @@ extension HTTP2Session {
         discardBody(stream)
         unsafe found.pointee.marks.formUnion([.resetHere, .responded])
         unsafe found.pointee.marks.subtract([.tellDrained, .wasFull])
+        unsafe state.pointee.outboundTotal &-= found.pointee.outbound.byteCount
         unsafe found.pointee.outbound.removeAll()
         _ = unsafe nghttp2_submit_rst_stream(state.pointee.handle, 0, found.pointee.number, errorCode)
     }

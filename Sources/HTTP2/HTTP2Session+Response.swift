@@ -115,6 +115,7 @@ extension HTTP2Session {
         }
         guard !queue.isEmpty else { return true }
         let wasEmpty = unsafe found.pointee.outbound.isEmpty
+        unsafe state.pointee.outboundTotal &+= queue.byteCount
         unsafe found.pointee.outbound.append(contentsOf: &queue)
         unsafe noteAppended(found, wasEmpty: wasEmpty)
         return true
@@ -128,6 +129,7 @@ extension HTTP2Session {
         guard unsafe canSend(found) else { return false }
         let wasEmpty = unsafe found.pointee.outbound.isEmpty
         guard unsafe found.pointee.outbound.append(bytes, from: pool) else { return false }
+        unsafe state.pointee.outboundTotal &+= bytes.byteCount
         unsafe noteAppended(found, wasEmpty: wasEmpty)
         return true
     }
@@ -148,6 +150,28 @@ extension HTTP2Session {
     /// Bytes of the response that wait to be written.
     public func outboundCount(_ stream: StreamID) -> Int {
         unsafe SessionState.stream(stream, in: state).pointee.outbound.byteCount
+    }
+
+    /// Whether any response holds bytes that could not be written yet.
+    public var holdsOutbound: Bool { unsafe state.pointee.outboundTotal > 0 }
+
+    /// Notes what a stream has sent so far, if it holds bytes now; whether it does. Not looked at where `isJudged` is `false`.
+    public mutating func markOutbound(_ stream: StreamID, isJudged: Bool) -> Bool {
+        let found = unsafe SessionState.stream(stream, in: state)
+        unsafe found.pointee.marks.remove(.holdsSinceMark)
+        guard unsafe !found.pointee.outbound.isEmpty else { return false }
+        if isJudged {
+            unsafe found.pointee.sentMark = found.pointee.sentBytes
+            unsafe found.pointee.marks.insert(.holdsSinceMark)
+        }
+        return true
+    }
+
+    /// Whether a stream has held bytes ever since the mark and has sent fewer than `least` of them.
+    public func isOutboundSlow(_ stream: StreamID, least: Int) -> Bool {
+        let found = unsafe SessionState.stream(stream, in: state)
+        return unsafe found.pointee.has(.holdsSinceMark)
+            && found.pointee.sentBytes &- found.pointee.sentMark < least
     }
 
     /// Whether the source of the response should pause; `drained` tells when to go on.

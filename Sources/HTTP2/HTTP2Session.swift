@@ -188,6 +188,12 @@ public import Memory
                 && nghttp2_session_want_write(state.pointee.handle) == 0)
     }
 
+    /// Whether a head or trailers have begun to arrive and are not whole: in one frame, or in several.
+    public var isInHead: Bool { unsafe state.pointee.headStream != 0 }
+
+    /// Of what the peer has sent too much.
+    public var flood: HTTP2Flood { unsafe state.pointee.flood }
+
     /// How many streams the caller was told of and has not released.
     public var activeStreams: Int { unsafe state.pointee.knownStreams }
 
@@ -223,6 +229,27 @@ public import Memory
         _ = unsafe nghttp2_submit_goaway(state.pointee.handle, 0, last, errorCode, nil, 0)
     }
 
+    /// The last frame of a session that has failed: GOAWAY with what is to be said of the failure, since nghttp2 says no more.
+    /// `false` when the pool has no block for it.
+    public func writeLastFrame(into output: inout ByteQueue, pool: borrowing BlockPool) -> Bool {
+        let code: UInt32
+        switch unsafe state.pointee.failure {
+        case .badPreface: code = HTTP2ErrorCode.protocolError
+        case .flooded: code = HTTP2ErrorCode.enhanceYourCalm
+        case .broken, nil: code = HTTP2ErrorCode.internalError
+        }
+        let last = UInt32(
+            truncatingIfNeeded: unsafe nghttp2_session_get_last_proc_stream_id(state.pointee.handle))
+        // Length 8, type GOAWAY, no flags, stream 0 (RFC 9113 §6.8).
+        let words: (UInt32, UInt32, UInt32, UInt32, UInt8) = (
+            UInt32(0x0000_0807).bigEndian, 0, (last &>> 8).bigEndian,
+            (last &<< 24 | code &>> 8).bigEndian, UInt8(truncatingIfNeeded: code)
+        )
+        return unsafe withUnsafeBytes(of: words) { buffer in
+            unsafe output.append(RawSpan(_unsafeBytes: buffer).extracting(0..<17), from: pool)
+        }
+    }
+
     /// Ends the connection with GOAWAY, whatever is under way: `isFinished` once that is written.
     public mutating func terminate(errorCode: UInt32) {
         guard unsafe !state.pointee.isTerminated else { return }
@@ -235,7 +262,7 @@ extension HTTP2Failure {
     init(status: Int) {
         switch Int32(truncatingIfNeeded: status) {
         case NGHTTP2_ERR_BAD_CLIENT_MAGIC.rawValue: self = .badPreface
-        case NGHTTP2_ERR_FLOODED.rawValue: self = .flooded
+        case NGHTTP2_ERR_FLOODED.rawValue, NGHTTP2_ERR_TOO_MANY_CONTINUATIONS.rawValue: self = .flooded
         default: self = .broken
         }
     }
@@ -254,6 +281,8 @@ private func makeHandle(
     unsafe nghttp2_option_set_max_deflate_dynamic_table_size(options, max(settings.encoderTable, 0))
     unsafe nghttp2_option_set_max_send_header_block_length(options, 1 << 18)
     unsafe nghttp2_option_set_max_outbound_ack(options, max(settings.maxWaitingAcknowledgements, 1))
+    // Frames of unknown types are reported only where they are asked for, and they are to be counted.
+    for kind in UInt8(10)...255 { unsafe nghttp2_option_set_user_recv_extension_type(options, kind) }
     unsafe nghttp2_option_set_max_continuations(options, max(settings.maxContinuations, 1))
     // Ours counts with the caller's clock and answers ENHANCE_YOUR_CALM; nghttp2's own must not come before it.
     unsafe nghttp2_option_set_stream_reset_rate_limit(options, 1 << 62, 1 << 32)

@@ -13,7 +13,8 @@ public import HTTP
     /// Streams a second that the peer may make and have reset (by itself, or by us because of its mistake) before
     /// it is told ENHANCE_YOUR_CALM; as many may come in one burst. Against rapid reset (CVE-2023-44487).
     public var resetsPerSecond: Int
-    /// PING, SETTINGS, PRIORITY, empty DATA and unknown frames a second; as many may come in one burst.
+    /// PING, SETTINGS, PRIORITY, empty DATA, unknown frames, and WINDOW_UPDATE frames beyond what was sent, a second; as
+    /// many may come in one burst.
     public var controlFramesPerSecond: Int
     /// Acknowledgements of PING and SETTINGS that may wait to be written before the connection is given up.
     public var maxWaitingAcknowledgements: Int
@@ -36,7 +37,8 @@ public import HTTP
         self.head = head
         resetsPerSecond = 100
         controlFramesPerSecond = 1000
-        maxWaitingAcknowledgements = 256
+        // More than the control frames of one burst and one receive: those end in ENHANCE_YOUR_CALM, this in silence.
+        maxWaitingAcknowledgements = 4096
         maxContinuations = 8
         encoderTable = 4096
         decoderTable = 4096
@@ -107,11 +109,20 @@ public enum HTTP2ErrorCode {
     case goAway(errorCode: UInt32)
 }
 
-/// Why a connection must go at once, without GOAWAY.
+/// Of what a peer has sent too much, and was told ENHANCE_YOUR_CALM for.
+@frozen public enum HTTP2Flood: UInt8, Equatable, Sendable {
+    case none
+    /// Streams reset, by the peer or for its mistakes (CVE-2023-44487, CVE-2025-8671).
+    case resets
+    /// Frames that do nothing: PING, SETTINGS, PRIORITY, empty DATA, WINDOW_UPDATE beyond what was sent, unknown ones.
+    case controlFrames
+}
+
+/// Why a connection must go at once: `writeLastFrame` says it to the peer, and nothing follows.
 @frozen public enum HTTP2Failure: UInt8, Error, Equatable, Sendable {
     /// The first bytes are not the connection preface (RFC 9113 §3.4).
     case badPreface
-    /// More PING or SETTINGS frames wait for acknowledgement than the settings allow, or an endless field section.
+    /// More PING or SETTINGS frames wait for acknowledgement, or more CONTINUATION frames came, than the settings allow.
     case flooded
     /// nghttp2 gave up: out of memory, or a state of ours that must not be.
     case broken

@@ -58,12 +58,19 @@ struct FloodGate {
     var hasPeerSettings = false
     var tellsSettings = false
     var isPingWaiting = false
+    /// Bytes of all responses that wait to be written.
+    var outboundTotal = 0
+    /// WINDOW_UPDATE frames that what we have sent entitles the peer to.
+    var updateAllowance = 0
     var refusedHeads = 0
     var resetGate: FloodGate
     var controlGate: FloodGate
     /// nghttp2 gave up: it is not called any more.
     var failure: HTTP2Failure?
+    /// The stream whose head has begun to arrive and is not whole; 0 without one.
+    var headStream: Int32 = 0
     var isCalmAsked = false
+    var flood = HTTP2Flood.none
     /// An error of the whole connection that nghttp2 lets pass and the RFC does not: nothing more is read.
     var connectionError: UInt32?
     /// The highest stream that the peer has opened.
@@ -93,6 +100,11 @@ struct FloodGate {
         unsafe resetGate = FloodGate(perSecond: settings.resetsPerSecond)
         unsafe controlGate = FloodGate(perSecond: settings.controlFramesPerSecond)
     }
+}
+
+extension SessionState {
+    /// How many WINDOW_UPDATE frames may be saved up: what a peer with a window of 16 MiB may owe.
+    static var mostUpdates: Int { 16384 }
 }
 
 typealias SessionPointer = UnsafeMutablePointer<SessionState>

@@ -49,6 +49,8 @@ struct StreamMarks: OptionSet {
     static let answeredEarly = StreamMarks(rawValue: 1 << 25)
     /// The bytes of both directions are a tunnel's: the end of one says nothing about the other.
     static let isTunnel = StreamMarks(rawValue: 1 << 26)
+    /// The response has held bytes ever since `sentMark` was taken.
+    static let holdsSinceMark = StreamMarks(rawValue: 1 << 28)
     /// RST_STREAM came from the peer.
     static let resetByPeer = StreamMarks(rawValue: 1 << 24)
     /// nghttp2 refused the head: `tellRequest` tells of that.
@@ -80,6 +82,9 @@ struct StreamMarks: OptionSet {
     var uncredited = 0
     /// Body bytes that were thrown away.
     var discarded = 0
+    /// Bytes of the response that were written, and how many when the caller last marked that.
+    var sentBytes = 0
+    var sentMark = 0
     /// Bytes of fields that were dropped since the head was too large.
     var droppedBytes = 0
 

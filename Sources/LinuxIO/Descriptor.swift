@@ -105,6 +105,9 @@ public import Memory
     /// Makes the close that follows a reset instead of an end.
     public func resetOnClose() { _ = cl_reset_on_close(number) }
 
+    /// Bytes that the kernel has taken from us and the peer's has not acknowledged (`SIOCOUTQ`); 0 where that cannot be told.
+    public var unacknowledgedBytes: Int { max(Int(cl_unacknowledged(number)), 0) }
+
     /// What became of a connect: `nil` when it stands (`SO_ERROR`).
     public func connectError() -> SystemError? {
         let code = cl_socket_error(number)

@@ -30,6 +30,16 @@ public enum Machine {
         return value > 0 ? min(value, machine) : machine
     }
 
+    /// Memory of this process that is resident now; 0 where that cannot be told (`/proc/self/statm`, in pages). Bytes.
+    public static var residentBytes: Int {
+        guard let text = try? Files.read("/proc/self/statm", limit: 256) else { return 0 }
+        var fields = text.split(separator: UInt8(ascii: " ")).makeIterator()
+        guard fields.next() != nil, let pages = fields.next() else { return 0 }
+        var count = 0
+        for byte in pages where byte.isDigit && count < 1 << 40 { count = count * 10 + Int(byte - 0x30) }
+        return count * 4096
+    }
+
     /// The value of an environment variable.
     public static func environment(_ name: String) -> String? {
         guard let value = unsafe getenv(name) else { return nil }

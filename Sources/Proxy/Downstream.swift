@@ -85,6 +85,16 @@ struct Downstream: ~Copyable {
     var turnBytes = 0
 
     var deadline = UInt64.max
+    /// When a head of HTTP/2 that has begun to arrive must be whole.
+    var headEnds = UInt64.max
+    /// When it is looked at whether the client keeps its rate; `max` while nothing waits for it.
+    var windowEnds = UInt64.max
+    /// What the client had taken when the window began; -1 when that is not looked at in this window.
+    var takenMark = -1
+    /// What the client had taken when it was last seen to take nothing more.
+    var blockedMark = 0
+    /// Bytes that the kernel has taken from us.
+    var sentBytes = 0
     var timer = TimerID.none
     var timerFires = UInt64.max
 
@@ -116,6 +126,13 @@ struct Downstream: ~Copyable {
 
     /// Whether so much waits for the client that no further request of it is begun. Small answers count by their blocks.
     var isFull: Bool { queuedBytes >= Worker.sinkBytes || plaintext.blockCount >= 16 }
+
+    /// When the connection's one timer has to fire next.
+    var nextDeadline: UInt64 { min(deadline, min(windowEnds, headEnds)) }
+
+    /// What the client's kernel has acknowledged. What lies in ours is not taken: the poller tells of room there in lumps
+    /// of a third of a buffer, for which a slow but honest client can need minutes.
+    var takenBytes: Int { sentBytes &- descriptor.unacknowledgedBytes }
 
     /// Nothing more will be written behind what is queued.
     var isLeaving: Bool { closesAfterFlush || lingersAfterFlush || endsWriting }
@@ -162,6 +179,11 @@ struct Downstream: ~Copyable {
     /// Frames of HTTP/2 that are ready, into the clear.
     mutating func writeFrames(limit: Int, from pool: borrowing BlockPool) -> WriteStep {
         session?.write(into: &plaintext, pool: pool, limit: limit) ?? .done
+    }
+
+    /// What is said last on a connection whose HTTP/2 session has failed.
+    mutating func writeLastFrame(from pool: borrowing BlockPool) -> Bool {
+        session?.writeLastFrame(into: &plaintext, pool: pool) ?? false
     }
 
     /// Gives what has come to the HTTP/2 session.

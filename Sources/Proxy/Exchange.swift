@@ -125,6 +125,10 @@ struct Exchange: ~Copyable {
     var hasServiceEnded = false
     /// Its stream is closed, and is let go of with the exchange.
     var holdsClosedStream = false
+    /// Body bytes that had come when the connection's window began; -1 when the rate of it is not looked at in this window.
+    var bodyMark = -1
+    /// The client may be silent in the middle of its body: gRPC, streams of events.
+    var isRateExempt = false
     /// Bytes of HTTP/2 body taken from the stream whose credit was not given back yet.
     var owedCredit = 0
 

@@ -193,6 +193,9 @@ public struct HTTPSettings: Sendable {
     public let limits: HeadLimits
     public let headTimeout: UInt64
     public let bodyIdleTimeout: UInt64
+    /// What a client must bring or take in each window in which it is waited for; 0 = no limit.
+    public let bytesPerWindow: Int
+    public let rateWindow: UInt64
     public let idleTimeout: UInt64
     public let webSocketIdleTimeout: UInt64
     public let streams: Int
@@ -201,13 +204,16 @@ public struct HTTPSettings: Sendable {
     public let mergesSlashes: Bool
 
     public init(
-        limits: HeadLimits, headTimeout: UInt64, bodyIdleTimeout: UInt64, idleTimeout: UInt64,
-        webSocketIdleTimeout: UInt64, streams: Int, resetsPerWindow: Int, resetWindow: UInt64,
+        limits: HeadLimits, headTimeout: UInt64, bodyIdleTimeout: UInt64, bytesPerWindow: Int,
+        rateWindow: UInt64, idleTimeout: UInt64, webSocketIdleTimeout: UInt64, streams: Int,
+        resetsPerWindow: Int, resetWindow: UInt64,
         mergesSlashes: Bool
     ) {
         self.limits = limits
         self.headTimeout = headTimeout
         self.bodyIdleTimeout = bodyIdleTimeout
+        self.bytesPerWindow = bytesPerWindow
+        self.rateWindow = rateWindow
         self.idleTimeout = idleTimeout
         self.webSocketIdleTimeout = webSocketIdleTimeout
         self.streams = streams

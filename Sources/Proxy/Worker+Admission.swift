@@ -16,7 +16,10 @@ extension Worker {
     mutating func open(
         on downstream: SlabID, stream: StreamID?, framing: BodyFraming, _ loop: inout EventLoop
     ) -> SlabID? {
-        guard !exchanges.isFull, let note = notes.take() else { return nil }
+        guard !exchanges.isFull, let note = notes.take() else {
+            settings.meters.count(.exchanges)
+            return nil
+        }
         let body = BodyReader(framing)
         let machine = ExchangeMachine(
             isIdempotent: requestHead.method.isIdempotent && !requestHead.asksWebSocket,
@@ -77,6 +80,10 @@ extension Worker {
         let securePort = snapshots[current].listeners[listener].securePort
         if securePort > 0 { return redirect(id, to: securePort, bytes) }
         if exchanges[id].stream != nil { noteGRPC(id, bytes) }
+        if settings.pressure.load(0) >= MemoryPressure.shedExchanges {
+            settings.meters.count(.memoryBudget)
+            return .overloaded
+        }
 
         // The path, in the one form that is matched and forwarded.
         pathBlock.removeAll()
@@ -107,6 +114,7 @@ extension Worker {
         guard let route = found else { return .noRoute }
         takePlan(id, route)
 
+        if requestHead.framing != .none, isStreamingCall(bytes) { exchanges[id].isRateExempt = true }
         let client = clientAddress(peer: peer, isTrusted: isTrusted, bytes)
         exchanges[id].client = client
         if let refusal = checkClientLimits(id, route, client, loop) { return refusal }
@@ -280,7 +288,10 @@ extension Worker {
         let checks = snapshots[current].issuers[issuer].verifier.signatureChecks
         let verdict = snapshots[current].issuers[issuer].verifier.verify(
             token, nowSeconds: Int64(loop.wall / 1_000_000_000))
-        if snapshots[current].issuers[issuer].verifier.signatureChecks != checks { loop.readClocks() }
+        if snapshots[current].issuers[issuer].verifier.signatureChecks != checks {
+            checksLeft &-= 1
+            loop.readClocks()
+        }
         switch verdict {
         case .accepted(let found, _):
             entry = found

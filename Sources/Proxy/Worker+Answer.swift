@@ -127,6 +127,12 @@ extension Worker {
         exchanges[id].facts.status = reason.status
         exchanges[id].facts.reason = reason
         exchanges[id].hasAnswered = true
+        switch reason {
+        case .uriTooLong: settings.meters.count(.requestLine)
+        case .headTooLarge: settings.meters.count(.head)
+        case .bodyTooLarge: settings.meters.count(.body)
+        default: break
+        }
         if exchanges[id].facts.requestID.isEmpty { makeRequestID(id, loop) }
         if reason == .redirected { lineBlock.removeAll() } else { writeProblem(id, reason) }
         exchanges[id].facts.bytesOut = exchanges[id].method == .head ? 0 : lineBlock.byteCount
@@ -162,11 +168,17 @@ extension Worker {
         lineBlock.append("\"}\n")
     }
 
+    /// Blocks for notes are left when those for bodies are not, and hold an answer of ours unless it tells a target.
+    private func headWriter(isSmall: Bool) -> HeadWriter? {
+        blocks.isExhausted && isSmall ? HeadWriter(from: notes) : HeadWriter(from: blocks)
+    }
+
     private mutating func refuseHTTP1(_ id: SlabID, _ reason: Refusal) {
         let downstream = exchanges[id].downstream
         // A target of nearly any length goes back to its client.
         let isLarge = reason == .redirected && pathBlock.byteCount > blocks.blockCapacity &- 2048
-        guard var writer = isLarge ? HeadWriter(from: largeBlocks) : HeadWriter(from: blocks) else {
+        let isSmall = reason != .redirected
+        guard var writer = isLarge ? HeadWriter(from: largeBlocks) : headWriter(isSmall: isSmall) else {
             downstreams[downstream].closesAfterAnswer = true
             return
         }
@@ -258,8 +270,9 @@ extension Worker {
     private mutating func cut(_ id: SlabID, _ loop: inout EventLoop) {
         let downstream = exchanges[id].downstream
         if let stream = exchanges[id].stream {
-            // A service that cancels is passed on as one; any other end is our failure.
-            let isCancelled = exchanges[id].resetCode == HTTP2ErrorCode.cancel
+            // A service that cancels is passed on as one, and too slow is the client's doing; any other end is our failure.
+            let isCancelled =
+                exchanges[id].resetCode == HTTP2ErrorCode.cancel || exchanges[id].facts.reason == .requestTimeout
             downstreams[downstream].session?.resetStream(
                 stream, errorCode: isCancelled ? HTTP2ErrorCode.cancel : HTTP2ErrorCode.internalError)
             downstreams[downstream].session?.setToken(stream, 0)
@@ -403,6 +416,7 @@ extension Worker {
             switch downstreams[id].send() {
             case .bytes(let count):
                 written &+= count
+                downstreams[id].sentBytes &+= count
                 if written > 4 * Worker.turnBytes {
                     queue(downstream: id, &loop)
                     return
@@ -460,8 +474,10 @@ extension Worker {
             let exchange = downstreams[id].exchange
             if written > 0 { noteMove(exchange, exchanges[exchange].upstream, &loop) }
         } else if !isGoingAway, written > 0 || downstreams[id].deadline == .max {
+            downstreams[id].blockedMark = downstreams[id].takenBytes
             setDeadline(id, loop.now &+ snapshots[current].http.bodyIdleTimeout, &loop)
         }
+        watchRate(id, &loop)
         guard !downstreams[id].watchesWriting else { return }
         downstreams[id].watchesWriting = true
         let token = Token(kind: TokenKind.downstream, id: id)
@@ -474,6 +490,8 @@ extension Worker {
 
     /// The kernel has everything: sources that waited go on, and what was to end ends.
     private mutating func flushed(_ id: SlabID, _ loop: inout EventLoop) {
+        // What lies in the kernel alone holds nothing of ours.
+        downstreams[id].takenMark = -1
         if downstreams[id].closesAfterFlush {
             close(id, &loop)
             return

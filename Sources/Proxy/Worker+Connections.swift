@@ -27,6 +27,7 @@ extension Worker {
                 settings.meters.countConnectionRefused()
                 // Without descriptors the socket would stay readable and the loop spin: look again in a while.
                 if error.isOutOfDescriptors {
+                    settings.meters.count(.descriptors)
                     loop.remove(number)
                     let token = Token(kind: TokenKind.listener, id: listener)
                     _ = loop.timers.schedule(token, at: loop.now &+ Worker.acceptPause)
@@ -68,19 +69,10 @@ extension Worker {
         _ = settings.neighbours.send(.connection(descriptor, label: label, peer: peer), to: worker)
     }
 
-    /// Whether all workers together hold as many connections as are allowed.
-    private var isAtLimit: Bool {
-        var sum = 0
-        for index in 0..<settings.connectionCounts.count { sum &+= settings.connectionCounts.load(index) }
-        return sum >= settings.connections
-    }
-
     mutating func begin(
         _ descriptor: consuming Descriptor, label: Int, peer: SocketAddress, _ loop: inout EventLoop
     ) {
-        guard !downstreams.isFull, !isAtLimit, let listener = snapshots[current].listener(label: label),
-            !blocks.isExhausted
-        else {
+        guard let listener = snapshots[current].listener(label: label), mayBegin else {
             settings.meters.countConnectionRefused()
             return
         }
@@ -89,6 +81,7 @@ extension Worker {
         else {
             settings.listenerCounts.add(-1, at: label)
             settings.meters.countConnectionRefused()
+            settings.meters.count(.connections)
             return
         }
         if !start(descriptor, label: label, listener: listener, peer: peer, &loop) {
@@ -145,6 +138,7 @@ extension Worker {
             case .uncounted: break
             case .refused:
                 settings.meters.countConnectionRefused()
+                settings.meters.count(.connectionsPerClient)
                 return false
             }
         }
@@ -156,6 +150,7 @@ extension Worker {
         }
         guard handshakesInFlight < snapshots[current].listeners[listener].handshakesInFlight else {
             settings.meters.countConnectionRefused()
+            settings.meters.count(.handshakesInFlight)
             uncount(id)
             return false
         }
@@ -217,6 +212,11 @@ extension Worker {
         abandonExchanges(of: id, &loop)
         guard downstreams.contains(id) else { return }
         if downstreams[id].phase == .handshake { handshakesInFlight &-= 1 }
+        switch downstreams[id].session?.flood ?? .none {
+        case .none: break
+        case .resets: settings.meters.count(.resets)
+        case .controlFrames: settings.meters.count(.controlFrames)
+        }
         loop.timers.cancel(downstreams[id].timer)
         loop.remove(downstreams[id].descriptor.number)
         if reset || isCut { downstreams[id].descriptor.resetOnClose() }
@@ -228,7 +228,7 @@ extension Worker {
     }
 
     /// Tells every exchange of a connection that its client is gone.
-    private mutating func abandonExchanges(of id: SlabID, _ loop: inout EventLoop) {
+    mutating func abandonExchanges(of id: SlabID, _ loop: inout EventLoop) {
         let exchange = downstreams[id].exchange
         if !exchange.isNone { abandon(exchange, &loop) }
         guard downstreams.contains(id), let slots = downstreams[id].session?.slotCount else { return }
@@ -261,9 +261,21 @@ extension Worker {
         setDeadline(id, deadline, &loop)
     }
 
+    /// Sets when a head of HTTP/2 must be whole.
+    mutating func setHeadDeadline(_ id: SlabID, _ end: UInt64, _ loop: inout EventLoop) {
+        downstreams[id].headEnds = end
+        if end < downstreams[id].timerFires { armDownstream(id, &loop) }
+    }
+
+    /// Sets when the client's rate is looked at. It shares the connection's timer.
+    mutating func setWindow(_ id: SlabID, _ end: UInt64, _ loop: inout EventLoop) {
+        downstreams[id].windowEnds = end
+        if end < downstreams[id].timerFires { armDownstream(id, &loop) }
+    }
+
     @inline(never) private mutating func armDownstream(_ id: SlabID, _ loop: inout EventLoop) {
         loop.timers.cancel(downstreams[id].timer)
-        let deadline = downstreams[id].deadline
+        let deadline = downstreams[id].nextDeadline
         let token = Token(kind: TokenKind.downstream, id: id)
         downstreams[id].timer = loop.timers.schedule(token, at: deadline) ?? .none
         downstreams[id].timerFires = downstreams[id].timer.isNone ? .max : deadline
@@ -272,8 +284,14 @@ extension Worker {
     mutating func downstreamTimerFired(_ id: SlabID, _ loop: inout EventLoop) {
         downstreams[id].timer = .none
         downstreams[id].timerFires = .max
+        if downstreams[id].headEnds <= loop.now { http2HeadOverdue(id) }
+        if downstreams[id].windowEnds <= loop.now {
+            windowEnded(id, &loop)
+            guard downstreams.contains(id) else { return }
+        }
         guard downstreams[id].deadline <= loop.now else {
-            if downstreams[id].deadline != .max { armDownstream(id, &loop) }
+            let next = downstreams[id].nextDeadline
+            if next < downstreams[id].timerFires { armDownstream(id, &loop) }
             return
         }
         downstreams[id].deadline = .max
@@ -281,6 +299,7 @@ extension Worker {
         case .preamble: refusePreamble(id, &loop)
         case .handshake:
             settings.meters.countHandshake(isComplete: false)
+            settings.meters.count(.handshakeTimeout)
             close(id, &loop)
         case .undecided, .lingering:
             close(id, &loop)
@@ -293,18 +312,32 @@ extension Worker {
         let exchange = downstreams[id].exchange
         if !exchange.isNone {
             if downstreams[id].isBlocked {
-                // The client does not take what we hold.
-                close(id, &loop, reset: true)
+                blockedOverdue(id, &loop)
             } else {
+                settings.meters.count(.bodyIdleTimeout)
                 perform(exchanges[exchange].machine.handle(.refused(.requestTimeout)), exchange, &loop)
             }
         } else if !downstreams[id].isFlushed {
-            close(id, &loop, reset: true)
+            blockedOverdue(id, &loop)
         } else if downstreams[id].inbound.isEmpty {
             close(id, &loop)
         } else {
+            settings.meters.count(.headTimeout)
             refuseHead(.requestTimeout, on: id, &loop)
         }
+    }
+
+    /// The kernel takes nothing more for this client. If the client has taken anything of what lies there, the clock begins
+    /// anew; where a rate is asked, that is looked at besides.
+    mutating func blockedOverdue(_ id: SlabID, _ loop: inout EventLoop) {
+        let taken = downstreams[id].takenBytes
+        if downstreams[id].isBlocked, taken > downstreams[id].blockedMark {
+            downstreams[id].blockedMark = taken
+            setDeadline(id, loop.now &+ snapshots[current].http.bodyIdleTimeout, &loop)
+            return
+        }
+        settings.meters.count(.bodyIdleTimeout)
+        close(id, &loop, reset: true)
     }
 
     // MARK: Lists
@@ -345,6 +378,7 @@ extension Worker {
     }
 
     private mutating func awaitBlocks(_ token: Token, _ loop: inout EventLoop) -> Bool {
+        settings.meters.count(.blocks)
         guard starved.push(token) == nil else { return false }
         if !isStarving {
             let pause = Token(kind: TokenKind.starved, id: .none)
@@ -366,6 +400,7 @@ extension Worker {
             case .unlisten(let number): unlisten(number, &loop)
             case .connection(let descriptor, let label, let peer):
                 begin(descriptor, label: label, peer: peer, &loop)
+            case .relieve: closeIdle(&loop)
             case .drain(let deadline): beginDrain(until: deadline, &loop)
             }
         }

@@ -30,17 +30,30 @@ extension Worker {
     mutating func processHTTP2(_ id: SlabID, _ loop: inout EventLoop) {
         if !downstreams[id].inbound.isEmpty {
             if case .failed = downstreams[id].readFrames(now: loop.now, from: blocks) {
-                close(id, &loop)
+                failHTTP2(id, &loop)
                 return
             }
             markDirty(downstream: id)
+            // The clock of a head runs from its first byte, in however many frames it drips.
+            if downstreams[id].session?.isInHead == true {
+                if downstreams[id].headEnds == .max {
+                    setHeadDeadline(id, loop.now &+ snapshots[current].http.headTimeout, &loop)
+                }
+            } else {
+                downstreams[id].headEnds = .max
+            }
         }
         drainEvents(id, &loop)
     }
 
     /// Handles all that the session has to tell. Nothing here writes frames: that is the flush's alone.
     mutating func drainEvents(_ id: SlabID, _ loop: inout EventLoop) {
-        while downstreams.contains(id), let event = downstreams[id].session?.nextEvent() {
+        while downstreams.contains(id) {
+            if checksLeft <= 0 {
+                queue(downstream: id, &loop)
+                return
+            }
+            guard let event = downstreams[id].session?.nextEvent() else { return }
             switch event {
             case .none:
                 return
@@ -125,7 +138,10 @@ extension Worker {
             return
         }
         let refusal = admit(exchange, head.bytes, &loop)
-        if refusal == nil, !exchanges[exchange].requestBody.isEnded { expectStreamBody(exchange, &loop) }
+        if refusal == nil, !exchanges[exchange].requestBody.isEnded {
+            expectStreamBody(exchange, &loop)
+            watchRate(id, &loop)
+        }
         if refusal == nil, exchanges[exchange].owesContinue {
             exchanges[exchange].owesContinue = false
             downstreams[id].session?.beginResponse(status: 100)
@@ -171,6 +187,7 @@ extension Worker {
             let waiting = downstreams[downstream].session?.bodyCount(stream) ?? 0
             if waiting > 0, room <= 0 {
                 exchanges[id].isRequestPaused = true
+                exchanges[id].bodyMark = -1
                 if exchanges[id].waiter.isNone, !exchanges[id].isResponsePaused {
                     exchanges[id].deadline = .max
                 }
@@ -195,10 +212,10 @@ extension Worker {
                 break
             }
         }
+        guard exchanges.contains(id) else { return }
+        if !exchanges[id].machine.hasRequestEnded { watchRate(downstream, &loop) }
         // A place in the line has a deadline of its own, which comes first.
-        guard exchanges.contains(id), exchanges[id].waiter.isNone, !exchanges[id].isResponsePaused else {
-            return
-        }
+        guard exchanges[id].waiter.isNone, !exchanges[id].isResponsePaused else { return }
         if exchanges[id].machine.hasRequestEnded {
             exchanges[id].deadline = .max
         } else {
@@ -329,7 +346,16 @@ extension Worker {
         downstreams[downstream].session?.submitResponse(
             stream, fields: trailerFields, bytes: RawSpan(), endsStream: !hasBody)
         if hasBody {
-            Worker.append(lineBlock, to: &downstreams, downstream, stream, from: blocks)
+            // Blocks for notes are left when those for bodies are not; a head without the body that it announces would be a lie.
+            let isWhole =
+                blocks.isExhausted
+                ? Worker.append(lineBlock, to: &downstreams, downstream, stream, from: notes)
+                : Worker.append(lineBlock, to: &downstreams, downstream, stream, from: blocks)
+            guard isWhole else {
+                downstreams[downstream].session?.resetStream(stream, errorCode: HTTP2ErrorCode.internalError)
+                markDirty(downstream: downstream)
+                return
+            }
             downstreams[downstream].session?.endBody(stream)
         }
         markDirty(downstream: downstream)
@@ -338,8 +364,8 @@ extension Worker {
     private static func append(
         _ body: borrowing Block, to downstreams: inout Slab<Downstream>, _ id: SlabID, _ stream: StreamID,
         from pool: borrowing BlockPool
-    ) {
-        downstreams[id].session?.appendBody(stream, body.bytes, pool: pool)
+    ) -> Bool {
+        downstreams[id].session?.appendBody(stream, body.bytes, pool: pool) ?? false
     }
 
     private mutating func addChallenge(_ id: SlabID) {
@@ -365,13 +391,19 @@ extension Worker {
         drainEvents(id, &loop)
         guard downstreams.contains(id) else { return }
         if downstreams[id].session?.isFinished == true {
-            close(id, &loop)
+            if downstreams[id].hasSentGoAway, !downstreams[id].mayHaveMore {
+                close(id, &loop)
+            } else {
+                lingerHTTP2(id, &loop)
+            }
             return
         }
         if downstreams[id].session?.wantsWrite == true, downstreams[id].session?.activeStreams ?? 0 > 0 {
             // Data that waits for the peer's window shows as a wish to write too: only a full sink is gone on with.
             if downstreams[id].plaintext.byteCount >= Worker.sinkBytes { queue(downstream: id, &loop) }
         }
+        // All that may be sent is sent: what is left waits for the client's windows.
+        if downstreams[id].session?.holdsOutbound == true { watchRate(id, &loop) }
         // Streams whose exchange is over may still owe their client bytes that it does not take.
         // A PING is no sign that it takes them: only the first flush after the last exchange sets the clock.
         let owesNothing = downstreams[id].session?.activeStreams == 0
@@ -380,6 +412,37 @@ extension Worker {
         {
             setDeadline(id, loop.now &+ snapshots[current].http.idleTimeout, &loop)
         }
+    }
+
+    /// nghttp2 gave up: its peer is told why, and all is over.
+    private mutating func failHTTP2(_ id: SlabID, _ loop: inout EventLoop) {
+        abandonExchanges(of: id, &loop)
+        guard downstreams.contains(id) else { return }
+        guard downstreams[id].writeLastFrame(from: blocks) else {
+            close(id, &loop)
+            return
+        }
+        lingerHTTP2(id, &loop)
+    }
+
+    /// A peer that broke the rules is told so by GOAWAY, and is busy sending: to close now would send a reset, which overtakes
+    /// what it was told.
+    private mutating func lingerHTTP2(_ id: SlabID, _ loop: inout EventLoop) {
+        abandonExchanges(of: id, &loop)
+        guard downstreams.contains(id) else { return }
+        downstreams[id].phase = .lingering
+        downstreams[id].lingersAfterFlush = true
+        downstreams[id].inbound.removeAll()
+        setDeadline(id, loop.now &+ Worker.lingerNanoseconds, &loop)
+        markDirty(downstream: id)
+    }
+
+    mutating func http2HeadOverdue(_ id: SlabID) {
+        downstreams[id].headEnds = .max
+        guard downstreams[id].phase == .http2, !downstreams[id].hasSentGoAway else { return }
+        settings.meters.count(.headTimeout)
+        downstreams[id].session?.terminate(errorCode: HTTP2ErrorCode.enhanceYourCalm)
+        markDirty(downstream: id)
     }
 
     mutating func http2Overdue(_ id: SlabID, _ loop: inout EventLoop) {
@@ -394,12 +457,16 @@ extension Worker {
             return
         }
         if downstreams[id].isBlocked {
-            close(id, &loop, reset: true)
+            blockedOverdue(id, &loop)
             return
         }
         guard downstreams[id].openStreams == 0 else { return }
+        endIdleHTTP2(id)
+    }
+
+    /// Says that this connection is over, and leaves.
+    mutating func endIdleHTTP2(_ id: SlabID) {
         if !downstreams[id].hasSentGoAway {
-            // Idle for too long: say so, and leave.
             downstreams[id].session?.goAway()
             downstreams[id].hasSentGoAway = true
             downstreams[id].hasSentLastGoAway = true

@@ -18,7 +18,9 @@ extension Worker {
                 // What stands behind it is the client's to be looked at.
                 guard downstreams.contains(id) else { return }
                 if downstreams[id].phase != .preamble { continue }
-            case .handshake: handshake(id, &loop)
+            case .handshake:
+                guard beginStep(id, &loop) else { return }
+                handshake(id, &loop)
             case .undecided:
                 decideProtocol(id, &loop)
                 // What has come is the new protocol's to look at.
@@ -90,6 +92,10 @@ extension Worker {
             queue(downstream: id, &loop)
             return false
         }
+        guard mayRead else {
+            awaitBlocks(downstream: id, &loop)
+            return false
+        }
         let exchange = downstreams[id].exchange
         let isBody = !exchange.isNone && (exchanges[exchange].requestBody.remainingLength ?? 0) > 16384
         switch downstreams[id].receive(isBody: isBody, from: blocks) {
@@ -137,6 +143,18 @@ extension Worker {
         case .undecided, .http1, .http2, .lingering:
             close(id, &loop)
         }
+    }
+
+    /// Whether this turn may still do a step of a handshake that has something to work on: a signature takes as long as fifty
+    /// requests. If not, the connection waits for the next.
+    private mutating func beginStep(_ id: SlabID, _ loop: inout EventLoop) -> Bool {
+        guard !downstreams[id].ciphertext.isEmpty else { return true }
+        guard handshakesLeft > 0 else {
+            queue(downstream: id, &loop)
+            return false
+        }
+        handshakesLeft &-= 1
+        return true
     }
 
     private mutating func handshake(_ id: SlabID, _ loop: inout EventLoop) {
@@ -206,6 +224,10 @@ extension Worker {
             }
             if downstreams[id].closesAfterFlush || downstreams[id].lingersAfterFlush { return }
             guard !downstreams[id].inbound.isEmpty, !downstreams[id].isFull else { return }
+            if checksLeft <= 0 {
+                queue(downstream: id, &loop)
+                return
+            }
             guard readHead(id, &loop) else { return }
         }
     }

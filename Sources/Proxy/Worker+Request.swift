@@ -348,9 +348,13 @@ extension Worker {
             setReadDeadline(downstream, .max, &loop)
         } else if exchanges[id].isRequestPaused {
             // Now the service is the one that is waited for, and its own deadline runs.
+            exchanges[id].bodyMark = -1
             setReadDeadline(downstream, .max, &loop)
-        } else if exchanges[id].requestBody.byteCount != before || downstreams[downstream].deadline == .max {
-            setReadDeadline(downstream, loop.now &+ snapshots[current].http.bodyIdleTimeout, &loop)
+        } else {
+            if exchanges[id].requestBody.byteCount != before || downstreams[downstream].deadline == .max {
+                setReadDeadline(downstream, loop.now &+ snapshots[current].http.bodyIdleTimeout, &loop)
+            }
+            watchRate(downstream, &loop)
         }
     }
 
@@ -617,8 +621,10 @@ extension Worker {
                 return
             }
             // A stream whose client takes nothing would hold the service's connection for ever.
+            settings.meters.count(.bodyIdleTimeout)
             perform(exchanges[id].machine.handle(.refused(.requestTimeout)), id, &loop)
         } else if !exchanges[id].machine.hasRequestEnded, !exchanges[id].isRequestPaused {
+            settings.meters.count(.bodyIdleTimeout)
             perform(exchanges[id].machine.handle(.refused(.requestTimeout)), id, &loop)
         }
     }

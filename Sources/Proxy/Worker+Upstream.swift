@@ -152,6 +152,10 @@ extension Worker {
             queue(upstream: id, &loop)
             return false
         }
+        guard mayRead else {
+            awaitBlocks(upstream: id, &loop)
+            return false
+        }
         let isBody =
             exchanges[exchange].machine.phase == .streaming
             && (exchanges[exchange].responseBody.remainingLength ?? 65536) > 16384
@@ -277,6 +281,12 @@ extension Worker {
                     continue
                 }
                 exchanges[exchange].facts.firstByte = loop.now
+                guard hasRoomForHead(exchange) else {
+                    // Nothing of it is out yet, so the client can be told.
+                    settings.meters.count(.blocks)
+                    perform(exchanges[exchange].machine.handle(.refused(.overloaded)), exchange, &loop)
+                    return
+                }
                 if exchanges[exchange].machine.handle(.responseHead) == .forwardHead {
                     exchanges[exchange].request.removeAll()
                     guard forwardHead(exchange, inbound.firstBytes.extracting(0..<count)) else {
@@ -295,10 +305,16 @@ extension Worker {
         pools.connections[id].scannedBytes = 0
     }
 
+    /// Whether there is a block for the head as it goes to the client, of whichever size it takes. A stream's needs none.
+    private func hasRoomForHead(_ id: SlabID) -> Bool {
+        exchanges[id].stream != nil || blocks.canTake(1) && largeBlocks.canTake(1)
+    }
+
     /// Hands a final head to the client's side. `false` when that has no room for it.
     mutating func forwardHead(_ id: SlabID, _ bytes: RawSpan) -> Bool {
         let downstream = exchanges[id].downstream
         dropVouchedResponse(id, bytes)
+        if !exchanges[id].machine.hasRequestEnded, isEventStream(bytes) { exchanges[id].isRateExempt = true }
         exchanges[id].responseBody = BodyReader(responseHead.framing)
         exchanges[id].isUpstreamPersistent = responseHead.isPersistent
         if responseHead.framing == .chunked {

@@ -18,6 +18,8 @@ public enum WorkerMessage: ~Copyable, Sendable {
     case unlisten(number: Int32)
     /// A connection that another worker has accepted.
     case connection(Descriptor, label: Int, peer: SocketAddress)
+    /// Memory is nearly used up: close some connections that are idle.
+    case relieve
     /// Finish what is under way, until `deadline` (monotonic nanoseconds), then stop.
     case drain(deadline: UInt64)
 }
@@ -31,6 +33,17 @@ enum TokenKind {
     static let drain: UInt8 = 4
     /// The pause of those that found no block.
     static let starved: UInt8 = 9
+}
+
+/// How near the process is to its memory budget: what the control side has found, in a cell that workers read.
+public enum MemoryPressure {
+    public static let none = 0
+    /// New exchanges get 503.
+    public static let shedExchanges = 1
+    /// Besides, idle connections are closed.
+    public static let closeIdle = 2
+    /// Besides, new connections are refused.
+    public static let refuseConnections = 3
 }
 
 /// What a worker is made with, for life.
@@ -56,6 +69,8 @@ public struct WorkerSettings: Sendable {
     /// Warnings for the error log.
     public let events: AccessLogRing
     public let names: AccessNames
+    /// One cell: a level of `MemoryPressure`.
+    public let pressure: SharedCells
     public let mailbox: Mailbox<WorkerMessage>
     public let neighbours: Neighbours
 
@@ -64,7 +79,7 @@ public struct WorkerSettings: Sendable {
         clients: CountTable,
         meters: WorkerMetrics, connectionCounts: SharedCells, listenerCounts: SharedCells,
         generations: SharedCells, log: AccessLogRing, events: AccessLogRing,
-        names: AccessNames, mailbox: Mailbox<WorkerMessage>, neighbours: Neighbours
+        names: AccessNames, pressure: SharedCells, mailbox: Mailbox<WorkerMessage>, neighbours: Neighbours
     ) {
         self.index = index
         self.connections = connections
@@ -79,6 +94,7 @@ public struct WorkerSettings: Sendable {
         self.log = log
         self.events = events
         self.names = names
+        self.pressure = pressure
         self.mailbox = mailbox
         self.neighbours = neighbours
     }
@@ -141,6 +157,12 @@ public struct Worker: ~Copyable {
     /// Where the second of two values begins in the path's scratch block.
     var limitSplit = 0
     var handshakesInFlight = 0
+    /// Handshake steps and signature checks that this turn may still do: what is left waits for the next, so that who is
+    /// served already is not kept waiting by those who come.
+    var handshakesLeft = Worker.handshakesPerTurn
+    var checksLeft = Worker.checksPerTurn
+    /// Where the walk over idle connections goes on.
+    var idleCursor = 0
     var isDraining = false
     var drainDeadline = UInt64.max
 
@@ -149,6 +171,12 @@ public struct Worker: ~Copyable {
     /// Bytes that one connection may bring in one turn.
     static var turnBytes: Int { 65536 }
     static var acceptsPerTurn: Int { 64 }
+    static var handshakesPerTurn: Int { 8 }
+    static var checksPerTurn: Int { 16 }
+    /// Blocks that nothing is read into: what has been read can then always be encrypted, framed and sent.
+    static var keptBlocks: Int { 16 }
+    /// Idle connections that a worker closes each time it is told that memory is short.
+    static var closedIdle: Int { 256 }
     /// How long no connection is accepted when descriptors have run out, in nanoseconds.
     static var acceptPause: UInt64 { 100_000_000 }
     /// How long who found no block waits before the next look, in nanoseconds.
@@ -211,6 +239,7 @@ public struct Worker: ~Copyable {
     private mutating func run() throws(SystemError) {
         let timers =
             settings.connections * 2 + settings.upstreamConnections + exchanges.capacity + listeners.capacity
+            + 8
         var loop = try EventLoop(
             timers: timers, pending: (settings.connections + settings.upstreamConnections) * 2)
         try loop.watch(settings.mailbox.wakeUp)
@@ -312,6 +341,8 @@ extension Worker: EventHandler {
                 break
             }
         }
+        handshakesLeft = Worker.handshakesPerTurn
+        checksLeft = Worker.checksPerTurn
         settings.log.publish()
         settings.events.publish()
         if isDraining, downstreams.count == 0 { loop.stop() }

@@ -87,6 +87,7 @@ public struct PrometheusText {
         writeBytes(used)
         writeDurations(used)
         writeConnections()
+        writeLimits()
         single(
             "gatehouse_log_lines_dropped_total", "counter", "Access lines that found the log's queue full.",
             sum(WorkerMetrics.Layout.logDrops) + figures.logDrops)
@@ -169,6 +170,16 @@ public struct PrometheusText {
         text += "gatehouse_tls_handshakes_total{result=\"ok\"} \(sum(WorkerMetrics.Layout.handshakes))\n"
         text += "gatehouse_tls_handshakes_total{result=\"failed\"} "
         text += "\(sum(WorkerMetrics.Layout.failedHandshakes))\n"
+    }
+
+    private mutating func writeLimits() {
+        family(
+            "gatehouse_limits_reached_total", "counter",
+            "Requests refused, and connections and streams cut or closed, by the limit that was reached.")
+        for limit in ReachedLimit.allCases {
+            let count = sum(WorkerMetrics.Layout.limits + limit.rawValue)
+            if count > 0 { text += "gatehouse_limits_reached_total{limit=\"\(limit.name)\"} \(count)\n" }
+        }
     }
 
     /// Microseconds as seconds: `0.00025`, `1`, `2.5`.

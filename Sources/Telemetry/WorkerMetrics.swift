@@ -41,6 +41,10 @@ public import Memory
     }
     /// A connection that did not begin as the PROXY protocol asks, or came from nobody who may speak it.
     @inlinable public func countPreambleRefused() { counters.add(1, at: Layout.preamblesRefused) }
+    /// Somebody was refused, cut or closed because this limit was reached.
+    @inline(never) public func count(_ limit: ReachedLimit) {
+        counters.add(1, at: Layout.limits &+ limit.rawValue)
+    }
     @inlinable public func countLogDrops(_ lines: Int) { counters.add(lines, at: Layout.logDrops) }
 
     /// Where the counters are.
@@ -52,8 +56,10 @@ public import Memory
         @inlinable static var failedHandshakes: Int { 4 }
         @inlinable static var logDrops: Int { 5 }
         @inlinable static var preamblesRefused: Int { 6 }
-        /// Two cache lines.
-        @inlinable static var header: Int { 16 }
+        /// Of each `ReachedLimit`.
+        @inlinable static var limits: Int { 8 }
+        /// Four cache lines.
+        @inlinable static var header: Int { 32 }
         // Within a route's counters, which begin with the statuses.
         @inlinable static var reasons: Int { 64 }
         @inlinable static var bytesIn: Int { 128 }

@@ -40,6 +40,8 @@ private func load(_ name: String) throws -> Configuration {
         #expect(it.http.bodyIdleTimeoutNanoseconds == 30_000_000_000)
         #expect(it.http.idleTimeoutNanoseconds == 60_000_000_000)
         #expect(it.http.webSocketIdleTimeoutNanoseconds == 300_000_000_000)
+        let rate = MinimumRate(bytesPerWindow: 2560, windowNanoseconds: 10_000_000_000)
+        #expect(it.http.minimumBodyRate == rate)
         #expect(it.http.streamCount == 100)
         #expect(it.http.resets == Rate(count: 100, windowNanoseconds: 1_000_000_000))
         #expect(it.limiterKeys == 1_000_000)

@@ -28,10 +28,6 @@ import Testing
             ),
             ("admin: {socket: /run/x}", "9:9: 'socket' is not built yet in this version"),
             (
-                "limits_of_http: {min_body_rate: {rate: 256B/s, window: 10s}}",
-                "9:18: 'min_body_rate' is not built yet in this version"
-            ),
-            (
                 "auth: {main: {jwt: {issuer: i, audience: [a], keys: {url: \"http://x\"}}}}",
                 "3:54: 'url' is not built yet in this version"
             ),

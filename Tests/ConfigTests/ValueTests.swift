@@ -96,6 +96,26 @@ import Testing
                 "limits_of_http: {websocket_idle_timeout: 25h}",
                 "9:42: websocket_idle_timeout must be from 10ms to 24h, found '25h'"
             ),
+            (
+                "limits_of_http: {min_body_rate: 256B/s}",
+                "9:33: min_body_rate must be a mapping, found '256B/s'"
+            ),
+            (
+                "limits_of_http: {min_body_rate: {rate: 256B}}",
+                "9:40: rate must be a rate such as 256B/s, 4KiB/s or 1MiB/s, found '256B'"
+            ),
+            (
+                "limits_of_http: {min_body_rate: {rate: 0B/s}}",
+                "9:40: rate must be from 1B/s to 1GiB/s, found '0B/s'"
+            ),
+            (
+                "limits_of_http: {min_body_rate: {window: 50ms}}",
+                "9:42: window must be from 100ms to 1h, found '50ms'"
+            ),
+            (
+                "limits_of_http: {min_body_rate: {windows: 5s}}",
+                "9:34: unknown key 'windows'; did you mean 'window'?"
+            ),
             ("limits_of_http: {streams: 0}", "9:27: streams must be from 1 to 4096, found '0'"),
             (
                 "limits_of_http: {resets: 100}",

@@ -39,6 +39,7 @@ private let whole = """
       body: none
       head_timeout: 1s
       body_idle_timeout: 2s
+      min_body_rate: {rate: 1KiB/s, window: 5s}
       idle_timeout: 3s
       streams: 7
       resets: 20/min
@@ -152,6 +153,8 @@ private let second = 1_000_000_000
         #expect(it.http.bodyIdleTimeoutNanoseconds == 2 * second)
         #expect(it.http.webSocketIdleTimeoutNanoseconds == 4 * second)
         #expect(it.http.idleTimeoutNanoseconds == 3 * second)
+        let rate = MinimumRate(bytesPerWindow: 5120, windowNanoseconds: 5 * second)
+        #expect(it.http.minimumBodyRate == rate)
         #expect(it.http.streamCount == 7)
         #expect(it.http.resets == Rate(count: 20, windowNanoseconds: 60 * second))
     }

@@ -83,6 +83,22 @@ import Testing
         #expect(buckets.count == 19 && buckets.last?.hasSuffix("le=\"+Inf\"} 1") == true)
     }
 
+    @Test("every limit has a place of its own, and shows once it was reached") func limits() {
+        let workers = [WorkerMetrics(routes: 8), WorkerMetrics(routes: 8)]
+        for limit in ReachedLimit.allCases {
+            for _ in 0...limit.rawValue { workers[limit.rawValue % 2].count(limit) }
+        }
+        workers[0].countLogDrops(1000)
+        let text = lines(workers, LabelTable(capacity: 8))
+        for limit in ReachedLimit.allCases {
+            let line = "gatehouse_limits_reached_total{limit=\"\(limit.name)\"} \(limit.rawValue + 1)"
+            #expect(text.contains(line))
+        }
+        #expect(Set(ReachedLimit.allCases.map(\.name)).count == ReachedLimit.allCases.count)
+        #expect(
+            !lines([WorkerMetrics(routes: 8)], LabelTable(capacity: 8)).contains { $0.contains("{limit=") })
+    }
+
     @Test("every status has exactly one series") func statuses() {
         let routes = LabelTable(capacity: 2)
         let worker = WorkerMetrics(routes: 2)

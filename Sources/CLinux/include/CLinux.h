@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -17,6 +18,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -186,6 +188,12 @@ static inline int cl_socket_error(int descriptor) {
     socklen_t length = sizeof code;
     if (getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &code, &length) < 0) return errno;
     return code;
+}
+/* Bytes that were written to a socket and that the peer has not acknowledged. */
+static inline int cl_unacknowledged(int descriptor) {
+    int count = 0;
+    if (ioctl(descriptor, SIOCOUTQ, &count) < 0) return -errno;
+    return count;
 }
 /* The next close sends a reset: how a broken message is told from a complete one. */
 static inline int cl_reset_on_close(int descriptor) {

@@ -67,7 +67,7 @@ class Gateway:
     """A running gateway. `stop` is called by the fixture that made it."""
 
     def __init__(self, folder, config, options=("--drain-timeout", "2"), listeners=None, environment=None,
-                 handed_over=()):
+                 handed_over=(), prepare=None):
         self.folder = folder
         self.file = folder / "gatehouse.yaml"
         self.write(config)
@@ -79,7 +79,9 @@ class Gateway:
         command, kept = _handing_over([binary(), "run", "--config", str(self.file), *options], handed_over)
         self.process = subprocess.Popen(
             command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env={**os.environ, **(environment or {})}, pass_fds=kept)
+            env={**os.environ, **(environment or {})}, pass_fds=kept,
+            # Run in the child before the program: limits of resources, for one.
+            preexec_fn=prepare)
         for number in kept:
             os.close(number)
         self.events = Lines(self.process.stderr, _json)
