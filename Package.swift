@@ -83,7 +83,7 @@ targets += room("Config", ["HTTP", "YAML"])
 targets += room("Telemetry", ["JSON", "Memory"])
 // Codecs
 targets += room("HTTP1", ["HTTP", "Memory"])
-targets += room("HTTP2", ["CNghttp2", "HTTP", "Memory"])
+targets += room("HTTP2", ["CNghttp2", "LinuxIO", "HTTP", "Memory"])
 targets += room("TLS", ["COpenSSL", "Cryptography", "Memory"])
 // Machine
 targets += room("Reactor", ["LinuxIO", "Memory"])

@@ -101,6 +101,14 @@ int cl_adopt_listener(int descriptor) {
     if (flags < 0 || fcntl(descriptor, F_SETFL, flags | O_NONBLOCK) < 0) return -errno;
     CLINUX_RESULT(fcntl(descriptor, F_DUPFD_CLOEXEC, 3));
 }
+void *cl_reserve_pages(size_t bytes) {
+    void *start = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return start == MAP_FAILED ? NULL : start;
+}
+
+void cl_drop_pages(void *start, size_t bytes) { (void)madvise(start, bytes, MADV_DONTNEED); }
+
+void cl_release_pages(void *start, size_t bytes) { (void)munmap(start, bytes); }
 
 int cl_usable_cores(void) {
     cpu_set_t set;

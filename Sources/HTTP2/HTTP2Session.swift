@@ -38,6 +38,7 @@ public import Memory
 
     deinit {
         let shared = unsafe state.pointee.workspace
+        unsafe SessionState.beAwake(state)
         // nghttp2 does not report the streams that it drops here; ours are in the slots.
         unsafe nghttp2_session_del(state.pointee.handle)
         if let slots = unsafe state.pointee.slots {
@@ -48,6 +49,7 @@ public import Memory
             }
             unsafe WorkspaceState.free(UnsafeMutableRawPointer(slots), in: shared)
         }
+        unsafe shared.pointee.arenas.giveBack(state.pointee.arena)
         unsafe state.deinitialize(count: 1)
         unsafe WorkspaceState.free(UnsafeMutableRawPointer(state), in: shared)
         unsafe shared.pointee.sessionCount &-= 1
@@ -60,6 +62,7 @@ public import Memory
     public mutating func receive(_ bytes: RawSpan, now: UInt64, pool: borrowing BlockPool) -> ReceiveStep {
         if let failure = unsafe state.pointee.failure { return .failed(failure) }
         if unsafe state.pointee.connectionError != nil { return .ok }
+        unsafe SessionState.beAwake(state)
         unsafe state.pointee.now = now
         let used = unsafe withUnsafePointer(to: pool) { pool in
             unsafe state.pointee.pool = pool
@@ -158,6 +161,7 @@ public import Memory
         -> WriteStep
     {
         if let failure = unsafe state.pointee.failure { return .failed(failure) }
+        unsafe SessionState.beAwake(state)
         let end = output.byteCount &+ max(limit, 1)
         unsafe state.pointee.outputEnd = end
         unsafe state.pointee.isOutOfBlocks = false
@@ -179,11 +183,15 @@ public import Memory
     }
 
     /// Whether `write` has something to write, as far as the peer's windows let it.
-    public var wantsWrite: Bool { unsafe nghttp2_session_want_write(state.pointee.handle) != 0 }
+    public var wantsWrite: Bool {
+        unsafe SessionState.beAwake(state)
+        return unsafe nghttp2_session_want_write(state.pointee.handle) != 0
+    }
 
     /// Whether all was said: nothing more to read or write, so that the connection can be closed.
     public var isFinished: Bool {
-        unsafe state.pointee.failure != nil
+        unsafe SessionState.beAwake(state)
+        return unsafe state.pointee.failure != nil
             || (nghttp2_session_want_read(state.pointee.handle) == 0
                 && nghttp2_session_want_write(state.pointee.handle) == 0)
     }
@@ -219,12 +227,14 @@ public import Memory
     public mutating func shutdownNotice() {
         guard unsafe !state.pointee.hasSentNotice else { return }
         unsafe state.pointee.hasSentNotice = true
+        unsafe SessionState.beAwake(state)
         _ = unsafe nghttp2_submit_shutdown_notice(state.pointee.handle)
     }
 
     /// Tells the peer the last stream that is served; streams above it are ignored. The connection `isFinished` when the
     /// served ones are.
     public mutating func goAway(errorCode: UInt32 = HTTP2ErrorCode.noError) {
+        unsafe SessionState.beAwake(state)
         let last = unsafe nghttp2_session_get_last_proc_stream_id(state.pointee.handle)
         _ = unsafe nghttp2_submit_goaway(state.pointee.handle, 0, last, errorCode, nil, 0)
     }
@@ -232,6 +242,7 @@ public import Memory
     /// The last frame of a session that has failed: GOAWAY with what is to be said of the failure, since nghttp2 says no more.
     /// `false` when the pool has no block for it.
     public func writeLastFrame(into output: inout ByteQueue, pool: borrowing BlockPool) -> Bool {
+        unsafe SessionState.beAwake(state)
         let code: UInt32
         switch unsafe state.pointee.failure {
         case .badPreface: code = HTTP2ErrorCode.protocolError
@@ -254,6 +265,7 @@ public import Memory
     public mutating func terminate(errorCode: UInt32) {
         guard unsafe !state.pointee.isTerminated else { return }
         unsafe state.pointee.isTerminated = true
+        unsafe SessionState.beAwake(state)
         _ = unsafe nghttp2_session_terminate_session(state.pointee.handle, errorCode)
     }
 }
@@ -288,15 +300,22 @@ private func makeHandle(
     unsafe nghttp2_option_set_stream_reset_rate_limit(options, 1 << 62, 1 << 32)
     var memory = unsafe WorkspaceState.memory(of: workspace)
     let isClient = unsafe state.pointee.isClient
+    unsafe workspace.pointee.isMakingSession = !isClient
     // A client's preface lies in its frame buffer from the start until it is written: others would write over it.
     unsafe workspace.pointee.lendsFrameBuffer = !isClient
+    // Sessions with services are few: they do not nap, and have no pages of their own.
+    unsafe workspace.pointee.arenaOfNew = isClient ? -1 : workspace.pointee.arenas.take()
+    unsafe workspace.pointee.arenaUsed = 0
     let created =
         unsafe isClient
         ? nghttp2_session_client_new3(
             &handle, workspace.pointee.callbacks, UnsafeMutableRawPointer(state), options, &memory)
         : nghttp2_session_server_new3(
             &handle, workspace.pointee.callbacks, UnsafeMutableRawPointer(state), options, &memory)
+    unsafe workspace.pointee.isMakingSession = false
     unsafe workspace.pointee.lendsFrameBuffer = false
+    unsafe state.pointee.arena = workspace.pointee.arenaOfNew
+    unsafe state.pointee.arenaUsed = workspace.pointee.arenaUsed
     unsafe nghttp2_option_del(options)
     precondition(created == 0, "no memory for an HTTP/2 session")
     unsafe submitSettings(settings, handle, isClient: isClient)

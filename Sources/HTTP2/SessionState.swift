@@ -38,6 +38,11 @@ struct FloodGate {
     var handle: OpaquePointer?
     let workspace: UnsafeMutablePointer<WorkspaceState>
     let headLimits: HeadLimits
+    /// The pages that nghttp2's memory of this session lies in, and how much of them it takes; -1 without any.
+    var arena = -1
+    var arenaUsed = 0
+    /// While it naps: which words of them are not zero, a bit each, and those words.
+    var asleep: UnsafeMutablePointer<UInt64>?
     let outboundBytes: Int
     let slotLimit: Int
     var slots: UnsafeMutablePointer<StreamSlot>?

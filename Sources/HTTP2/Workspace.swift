@@ -11,10 +11,11 @@ internal import Memory
 
     /// `keptBytes` bounds the unused memory that is held back from the allocator; 0 hands every piece back at once,
     /// which lets a sanitizer see each use after free.
-    public init(keptBytes: Int = 1 << 20) {
-        precondition(keptBytes >= 0)
+    /// `sessions` is how many have pages of their own, so that they can nap.
+    public init(keptBytes: Int = 1 << 20, sessions: Int = 0) {
+        precondition(keptBytes >= 0 && sessions >= 0)
         unsafe state = .allocate(capacity: 1)
-        unsafe state.initialize(to: WorkspaceState(keptLimit: keptBytes))
+        unsafe state.initialize(to: WorkspaceState(keptLimit: keptBytes, sessions: sessions))
     }
 
     /// Bytes that sessions of this workspace hold now, nghttp2's own included.
@@ -63,10 +64,15 @@ internal import Memory
     /// hands out before the next call, and `onSendData` writes the header of a DATA frame itself, so that a frame which
     /// waits for blocks needs nothing of it either. A head that does not fit it goes on in buffers of its session's own.
     let frameBuffer: UnsafeMutableRawPointer
-    /// While a session is made: its first buffer for frames is the shared one.
+    /// While a session is made: what it asks for is laid out in its pages, and its first buffer for frames is the shared one.
+    var isMakingSession = false
     var lendsFrameBuffer = false
+    var arenaOfNew = -1
+    var arenaUsed = 0
+    var arenas: SessionArenas
 
-    init(keptLimit: Int) {
+    init(keptLimit: Int, sessions: Int) {
+        unsafe arenas = SessionArenas(capacity: sessions)
         unsafe self.keptLimit = keptLimit
         unsafe lists = .allocate(capacity: WorkspaceState.classCount)
         unsafe lists.initialize(repeating: nil, count: WorkspaceState.classCount)
@@ -75,23 +81,12 @@ internal import Memory
         let piece = unsafe UnsafeMutableRawPointer.allocate(
             byteCount: WorkspaceState.frameBufferBytes + PieceHeader.byteCount, alignment: 16)
         unsafe piece.bindMemory(to: PieceHeader.self, capacity: 1).initialize(
-            to: PieceHeader(next: nil, capacity: WorkspaceState.frameBufferBytes))
+            to: PieceHeader(next: nil, capacity: WorkspaceState.frameBufferBytes | WorkspaceState.arenaMark))
         unsafe frameBuffer = piece + PieceHeader.byteCount
     }
 
     /// nghttp2's frame buffer is 16,394 bytes: nine of a frame's header, one of padding's length, 16 KiB.
     static var frameBufferBytes: Int { 16448 }
-
-    /// The shared frame buffer, if that is what `size` asks for: once for each session that is being made.
-    @inline(__always) static func frameBuffer(
-        for size: Int, in state: UnsafeMutablePointer<WorkspaceState>
-    ) -> UnsafeMutableRawPointer? {
-        guard size > 16384, unsafe state.pointee.lendsFrameBuffer && size <= frameBufferBytes else {
-            return nil
-        }
-        unsafe state.pointee.lendsFrameBuffer = false
-        return unsafe state.pointee.frameBuffer
-    }
 
     /// The class whose pieces hold `size` bytes and how many they hold; `nil` for what is larger than any class.
     @inline(__always) static func sizeClass(_ size: Int) -> (index: Int, capacity: Int)? {
@@ -130,11 +125,13 @@ internal import Memory
 
     static func capacity(of memory: UnsafeMutableRawPointer) -> Int {
         unsafe (memory - PieceHeader.byteCount).assumingMemoryBound(to: PieceHeader.self).pointee.capacity
+            & ~arenaMark
     }
 
     static func free(_ memory: UnsafeMutableRawPointer, in state: UnsafeMutablePointer<WorkspaceState>) {
         let piece = unsafe (memory - PieceHeader.byteCount).assumingMemoryBound(to: PieceHeader.self)
         let capacity = unsafe piece.pointee.capacity
+        guard unsafe capacity & arenaMark == 0 else { return }
         unsafe state.pointee.bytesInUse &-= capacity
         if unsafe state.pointee.bytesKept &+ capacity <= state.pointee.keptLimit,
             let (index, _) = unsafe sizeClass(capacity)
@@ -158,6 +155,7 @@ internal import Memory
         }
         unsafe state.pointee.lists.deallocate()
         unsafe state.pointee.pairs.deallocate()
+        unsafe state.pointee.arenas.free()
         unsafe (state.pointee.frameBuffer - PieceHeader.byteCount).deallocate()
         unsafe nghttp2_session_callbacks_del(state.pointee.callbacks)
         unsafe state.deinitialize(count: 1)
@@ -186,14 +184,16 @@ private func workspace(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutablePoi
 
 private func workspaceMalloc(_ size: Int, _ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
     guard let state = unsafe workspace(argument), size >= 0, size < 1 << 40 else { return nil }
-    if let shared = unsafe WorkspaceState.frameBuffer(for: size, in: state) { return unsafe shared }
+    if unsafe state.pointee.isMakingSession,
+        let memory = unsafe WorkspaceState.allocateForSession(size, in: state)
+    {
+        return unsafe memory
+    }
     return unsafe WorkspaceState.allocate(size, in: state)
 }
 
 private func workspaceFree(_ memory: UnsafeMutableRawPointer?, _ argument: UnsafeMutableRawPointer?) {
-    guard let memory = unsafe memory, let state = unsafe workspace(argument),
-        unsafe memory != state.pointee.frameBuffer
-    else { return }
+    guard let memory = unsafe memory, let state = unsafe workspace(argument) else { return }
     unsafe WorkspaceState.free(memory, in: state)
 }
 

@@ -411,6 +411,22 @@ extension Worker {
             owesNothing || downstreams[id].deadline == .max
         {
             setDeadline(id, loop.now &+ snapshots[current].http.idleTimeout, &loop)
+            if downstreams[id].windowEnds == .max { setWindow(id, loop.now &+ Worker.napDelay, &loop) }
+        }
+    }
+
+    /// Lets a session nap whose connection has been idle for a while, or looks again.
+    mutating func napIfIdle(_ id: SlabID, _ loop: inout EventLoop) {
+        guard downstreams[id].phase == .http2, downstreams[id].openStreams == 0,
+            downstreams[id].session?.activeStreams == 0, downstreams[id].isFlushed
+        else { return }
+        // Its deadline was set when it fell idle.
+        let idleTimeout = snapshots[current].http.idleTimeout
+        let since = downstreams[id].deadline &- min(idleTimeout, downstreams[id].deadline)
+        if loop.now &- min(since, loop.now) >= Worker.napDelay {
+            downstreams[id].session?.nap()
+        } else if downstreams[id].deadline != .max {
+            setWindow(id, loop.now &+ Worker.napDelay, &loop)
         }
     }
 

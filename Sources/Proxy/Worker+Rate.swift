@@ -69,7 +69,10 @@ extension Worker {
             }
             slot &+= 1
         }
-        if downstreams.contains(id) { beginWindow(id, &loop) }
+        guard downstreams.contains(id) else { return }
+        beginWindow(id, &loop)
+        // The window of a connection that is idle is for this alone.
+        if downstreams[id].windowEnds == .max { napIfIdle(id, &loop) }
     }
 
     private mutating func judgeBody(_ id: SlabID, _ least: Int, _ loop: inout EventLoop) {

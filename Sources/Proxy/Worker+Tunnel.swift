@@ -214,7 +214,7 @@ extension Worker {
         }
         exchanges[id].isResponsePaused = left > 0
         // The pool had no block for the last piece: nothing tells when it has.
-        if !isMoved { queue(upstream: connection, &loop) }
+        if !isMoved { awaitBlocks(upstream: connection, &loop) }
     }
 
     /// Something moved: the time in which nothing may is counted anew.

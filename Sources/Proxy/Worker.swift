@@ -170,6 +170,8 @@ public struct Worker: ~Copyable {
     static var sinkBytes: Int { 65536 }
     /// Bytes that one connection may bring in one turn.
     static var turnBytes: Int { 65536 }
+    /// How long a connection of HTTP/2 is idle before most of its memory is given back, in nanoseconds.
+    static var napDelay: UInt64 { 1_000_000_000 }
     static var acceptsPerTurn: Int { 64 }
     static var handshakesPerTurn: Int { 8 }
     static var checksPerTurn: Int { 16 }
@@ -198,7 +200,7 @@ public struct Worker: ~Copyable {
         blocks = BlockPool(limit: blockLimit)
         largeBlocks = BlockPool(blockBytes: 65536, limit: max(blockLimit / 16, 16), keep: 8)
         notes = BlockPool(blockBytes: 2048, limit: max(blockLimit, 4096), keep: 256)
-        http2Workspace = HTTP2Workspace()
+        http2Workspace = HTTP2Workspace(sessions: settings.connections)
         listeners = Slab(capacity: 64)
         downstreams = Slab(capacity: settings.connections)
         exchanges = Slab(capacity: max(settings.connections * 2, 4096))

@@ -315,6 +315,59 @@ import Testing
         #expect(server.events() == [.goAway(errorCode: 11)])
     }
 
+    @Test("A session that naps between any two bytes says and hears the same as one that does not")
+    func naps() {
+        let napping = Server(sessions: 2)
+        let plain = Server()
+        var naps = 0
+        func both(_ bytes: [UInt8]) {
+            for byte in bytes {
+                let steps = (napping.receive([byte]), plain.receive([byte]))
+                #expect(steps.0 == steps.1)
+                let events = (napping.events(), plain.events())
+                #expect(events.0 == events.1)
+                for event in events.0 {
+                    switch event {
+                    case .request(let stream, _):
+                        let heads = (napping.readHead(stream).lines, plain.readHead(stream).lines)
+                        #expect(heads.0 == heads.1)
+                        for each in [napping, plain] {
+                            each.session.beginResponse(status: 200)
+                            // What is put into the table must be there after a nap.
+                            each.session.addField("x-path", Array(heads.0[0].utf8).rawSpan)
+                            each.session.submitResponse(stream, endsStream: true)
+                        }
+                    case .closed(let stream):
+                        for each in [napping, plain] { each.session.release(stream) }
+                    default: break
+                    }
+                }
+                let written = (napping.written(), plain.written())
+                #expect(written.0 == written.1)
+                let closed = (napping.events(), plain.events())
+                #expect(closed.0 == closed.1)
+                for case .closed(let stream) in closed.0 {
+                    for each in [napping, plain] { each.session.release(stream) }
+                }
+                if napping.session.nap() { naps += 1 }
+                let isAsleep = napping.session.isAsleep
+                #expect(isAsleep == (napping.activeStreams == 0))
+            }
+        }
+        both(HTTP2Session.preface.utf8Span.array + Wire.frame(.settings))
+        for index in 0..<20 {
+            both(
+                Wire.headers(
+                    UInt32(index * 2 + 1), Wire.request(path: "/\(index % 3)", [("x-some", "\(index)")]))
+                    + Wire.frame(.ping, [1, 2, 3, 4, 5, 6, 7, UInt8(index)]))
+        }
+        #expect(naps > 1000)
+        napping.session.goAway()
+        plain.session.goAway()
+        let last = (napping.written(), plain.written())
+        #expect(last.0 == last.1 && !last.0.isEmpty)
+    }
+
     @Test(
         "Sessions of one workspace share the buffer in which frames are laid out, and none spoils another's",
         arguments: 0...16)

@@ -16,8 +16,11 @@ final class Server {
         return settings
     }
 
-    init(_ settings: HTTP2Settings = Server.settings(), blocks: Int = 4096, keptBytes: Int = 0) {
-        workspace = HTTP2Workspace(keptBytes: keptBytes)
+    init(
+        _ settings: HTTP2Settings = Server.settings(), blocks: Int = 4096, keptBytes: Int = 0,
+        sessions: Int = 0
+    ) {
+        workspace = HTTP2Workspace(keptBytes: keptBytes, sessions: sessions)
         pool = BlockPool(limit: blocks)
         session = HTTP2Session(settings: settings, workspace: workspace)
     }

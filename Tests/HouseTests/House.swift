@@ -39,7 +39,7 @@ enum House {
         room("Telemetry", ["JSON", "Memory"]),
         // Codecs
         room("HTTP1", ["HTTP", "Memory"]),
-        unsafeRoom("HTTP2", ["HTTP", "Memory"], doors: ["CNghttp2"]),
+        unsafeRoom("HTTP2", ["LinuxIO", "HTTP", "Memory"], doors: ["CNghttp2"]),
         unsafeRoom("TLS", ["Cryptography", "Memory"], doors: ["COpenSSL"]),
         // Machine
         room("Reactor", ["LinuxIO", "Memory"]),

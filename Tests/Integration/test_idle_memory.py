@@ -4,12 +4,13 @@ beside nginx; here a crowd that a build machine can carry says the same."""
 import pytest
 
 from harness import crowd
-from harness.bound import FULL
+from harness.bound import FULL, until
 from harness.gateway import plain
 from harness.wire import response
 
 WARM = 100
-CROWD = 5_000 if FULL else 1_000
+# Fewer would not do: what the allocator takes in one piece for many would show.
+CROWD = 5_000 if FULL else 2_000
 
 
 def answer(wire, _):
@@ -19,7 +20,7 @@ def answer(wire, _):
 
 @pytest.mark.bound(300)
 @pytest.mark.unsanitized
-@pytest.mark.parametrize("protocol,limit", [("h2", 28.0), ("http/1.1", 15.0)])
+@pytest.mark.parametrize("protocol,limit", [("h2", 20.0), ("http/1.1", 15.0)])
 def test_an_idle_connection_costs_no_more_than_it_may(gateways, upstreams, certificate, protocol, limit):
     listener = {"bind": ["127.0.0.1:0"], "tls": certificate.settings(), "protocols": ["h2", "http/1.1"],
                 "connections": {"per_client": 100_000}}
@@ -29,7 +30,16 @@ def test_an_idle_connection_costs_no_more_than_it_may(gateways, upstreams, certi
     sockets = crowd.crowd(gateway.address(), WARM, protocol, tls)
     before = crowd.pss_bytes(gateway.process.pid)
     sockets += crowd.crowd(gateway.address(), CROWD, protocol, tls)
-    grown = (crowd.pss_bytes(gateway.process.pid) - before) / CROWD / 1024
-    for sock in sockets:
-        sock.close()
-    assert grown <= limit, f"{grown:.2f} KiB a connection"
+    grown = []
+
+    def is_small():
+        grown.append((crowd.pss_bytes(gateway.process.pid) - before) / CROWD / 1024)
+        return grown[-1] <= limit
+
+    # A session of HTTP/2 gives its memory back when it has been idle for a second.
+    try:
+        until(is_small, f"at most {limit} KiB a connection")
+    finally:
+        for sock in sockets:
+            sock.close()
+        print(f"{grown[-1]:.2f} KiB a connection")

@@ -274,6 +274,11 @@ static inline int cl_thread_join(pthread_t thread) { return -pthread_join(thread
 /* Gives the program's own read-only pages back to the page cache; those in use come back by minor faults. Answers how many
  * bytes were given back at most. */
 int64_t cl_drop_program_pages(void);
+/* Address space of so many bytes, resident only where it is written; NULL when there is none. */
+void *cl_reserve_pages(size_t bytes);
+/* Gives memory back to the kernel; what is read there from now on is zero. */
+void cl_drop_pages(void *start, size_t bytes);
+void cl_release_pages(void *start, size_t bytes);
 /* sd_notify(3) without libsystemd: one datagram to the socket that systemd named. */
 static inline int cl_notify(const char *path, const char *message) {
     struct sockaddr_un address;
