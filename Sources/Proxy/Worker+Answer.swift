@@ -272,7 +272,8 @@ extension Worker {
         if let stream = exchanges[id].stream {
             // A service that cancels is passed on as one, and too slow is the client's doing; any other end is our failure.
             let isCancelled =
-                exchanges[id].resetCode == HTTP2ErrorCode.cancel || exchanges[id].facts.reason == .requestTimeout
+                exchanges[id].resetCode == HTTP2ErrorCode.cancel
+                || exchanges[id].facts.reason == .requestTimeout
             downstreams[downstream].session?.resetStream(
                 stream, errorCode: isCancelled ? HTTP2ErrorCode.cancel : HTTP2ErrorCode.internalError)
             downstreams[downstream].session?.setToken(stream, 0)
