@@ -258,7 +258,7 @@ private func onBeginFrame(
         return unsafe stop(sessionState(argument), HTTP2ErrorCode.protocolError)
     case NGHTTP2_RST_STREAM.rawValue, NGHTTP2_GOAWAY.rawValue:
         return isFine
-    case NGHTTP2_WINDOW_UPDATE.rawValue:
+    case NGHTTP2_WINDOW_UPDATE.rawValue, NGHTTP2_PING.rawValue:
         let session = unsafe sessionState(argument)
         guard unsafe session.pointee.updateAllowance == 0 else {
             unsafe session.pointee.updateAllowance &-= 1
@@ -487,22 +487,22 @@ private func onSendData(
         unsafe stream.pointee.marks.remove(.wasFull)
         unsafe SessionState.tell(.tellDrained, of: stream, in: session)
     }
-    unsafe noteSent(count, frame.pointee.hd, stream, session)
+    unsafe noteSent(count, stream, session)
     let isLimitReached = unsafe output.pointee.byteCount >= session.pointee.outputEnd
     return isLimitReached ? NGHTTP2_ERR_PAUSE.rawValue : isFine
 }
 
 private func noteSent(
-    _ count: Int, _ header: nghttp2_frame_hd, _ stream: StreamPointer, _ session: SessionPointer
+    _ count: Int, _ stream: StreamPointer, _ session: SessionPointer
 ) {
     unsafe session.pointee.outboundTotal &-= count
     unsafe stream.pointee.sentBytes &+= count
     if unsafe stream.pointee.outbound.isEmpty { unsafe stream.pointee.marks.remove(.holdsSinceMark) }
-    // Clients give credit back for the stream and for the connection, some for each piece that their reader takes. A frame of
-    // a few bytes, which a window of a few bytes draws from us, entitles to nothing unless it is a body's last.
-    let isLast = header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0
-    if count >= 64 || isLast {
-        let allowance = unsafe session.pointee.updateAllowance &+ 2 &+ count &>> 10
+    // Clients give credit back for the stream and for the connection, some for each piece that their reader takes; those of
+    // gRPC send a PING as well, to learn how long it takes. A frame of a few bytes, which a window of a few bytes draws from
+    // us, entitles to nothing unless nothing is left behind it.
+    if unsafe count >= 64 || stream.pointee.outbound.isEmpty {
+        let allowance = unsafe session.pointee.updateAllowance &+ 3 &+ count &>> 10
         unsafe session.pointee.updateAllowance = min(allowance, SessionState.mostUpdates)
     }
 }

@@ -65,7 +65,7 @@ struct FloodGate {
     var isPingWaiting = false
     /// Bytes of all responses that wait to be written.
     var outboundTotal = 0
-    /// WINDOW_UPDATE frames that what we have sent entitles the peer to.
+    /// WINDOW_UPDATE and PING frames that what we have sent entitles the peer to.
     var updateAllowance = 0
     var refusedHeads = 0
     var resetGate: FloodGate

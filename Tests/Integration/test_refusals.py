@@ -119,7 +119,8 @@ def test_a_broken_chunked_body_ends_the_connection_and_reaches_nobody_as_complet
     """RFC 9112 §7.1: the body's end cannot be known any more."""
     client.send(request("POST", "/", [("Transfer-Encoding", "chunked")]) + BAD_BODIES[name])
     answer = client.response()
-    assert answer.status in (400, 431), answer.start_line
+    # A size that says more than a body may have is 413.
+    assert answer.status in (400, 413, 431), answer.start_line
     client.until_close()
     assert upstream.nothing_received()
 
