@@ -21,7 +21,8 @@ struct Control: ~Copyable {
     /// Connections of the admin server at once; one more is closed at once.
     static let adminConnections = 64
     static let adminTimeout: UInt64 = 5_000_000_000
-    /// How often it is looked at how much memory is used.
+    /// How often it is looked at how much memory is used, once half of the budget is; before that, ten times more seldom: the
+    /// allocator adds its figures up anew each time, which is some 80,000 instructions.
     static let memoryPause: UInt64 = 100_000_000
     static let ticketRotation: UInt64 = 3600 * 1_000_000_000
 
@@ -106,8 +107,8 @@ extension Control: EventHandler {
             if connections.contains(token.id) { closeAdmin(token.id, &loop) }
         case Kind.retired: isDraining ? watchDrain(&loop) : watchRetired(&loop)
         case Kind.memory:
-            fleet.watchMemory()
-            _ = loop.timers.schedule(Token(kind: Kind.memory, id: .none), at: loop.now + Control.memoryPause)
+            let pause = fleet.watchMemory() ? Control.memoryPause : 10 * Control.memoryPause
+            _ = loop.timers.schedule(Token(kind: Kind.memory, id: .none), at: loop.now + pause)
         case Kind.rotation:
             fleet.household.ticketKeys.rotate(now: loop.now)
             _ = loop.timers.schedule(

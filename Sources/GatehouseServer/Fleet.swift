@@ -330,20 +330,22 @@ final class Fleet: Sendable {
 
     // MARK: Memory
 
-    /// Looks at how much memory is used, and tells the workers what to do about it.
-    func watchMemory() {
+    /// Looks at how much memory is used, and tells the workers what to do about it. Whether half of the budget is used.
+    func watchMemory() -> Bool {
         var open = 0
         for worker in 0..<workers { open += connectionCounts.load(worker) }
         let before = pressure.load(0)
-        let level = budget.level(
-            allocatedBytes: options.allocatedBytes(), connections: open, before: before)
+        let used = budget.usedBytes(allocatedBytes: options.allocatedBytes(), connections: open)
+        let level = MemoryWatch.level(used: used, budget: budget.budgetBytes, before: before)
         if level != before {
             pressure.store(level, at: 0)
             let event = level > before ? "memory_short" : "memory_eased"
             log.tell(.warning, event, [("level", "\(level)"), ("budget", "\(budget.budgetBytes)")])
         }
-        guard level >= MemoryPressure.closeIdle else { return }
-        for mailbox in mailboxes { _ = mailbox.send(.relieve) }
+        if level >= MemoryPressure.closeIdle {
+            for mailbox in mailboxes { _ = mailbox.send(.relieve) }
+        }
+        return used >= budget.budgetBytes / 2
     }
 
     // MARK: The end

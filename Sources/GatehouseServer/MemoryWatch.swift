@@ -26,13 +26,12 @@ final class MemoryWatch: Sendable {
         startResident.store(Machine.residentBytes, ordering: .relaxed)
     }
 
-    /// The level of `MemoryPressure`; `before` is the one that stands.
-    func level(allocatedBytes: Int, connections: Int, before: Int) -> Int {
+    func usedBytes(allocatedBytes: Int, connections: Int) -> Int {
         let grown = max(allocatedBytes - startAllocated.load(ordering: .relaxed), 0)
-        let used = startResident.load(ordering: .relaxed) + grown + connections * MemoryWatch.connectionBytes
-        return MemoryWatch.level(used: used, budget: budgetBytes, before: before)
+        return startResident.load(ordering: .relaxed) + grown + connections * MemoryWatch.connectionBytes
     }
 
+    /// The level of `MemoryPressure`; `before` is the one that stands.
     static func level(used: Int, budget: Int, before: Int) -> Int {
         var level = MemoryPressure.none
         for (index, share) in thresholds.enumerated() {
