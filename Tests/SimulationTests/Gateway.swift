@@ -22,6 +22,7 @@ struct Household {
     let generations = SharedCells(count: 1)
     let ring = ByteRing(capacity: 1 << 20)
     let eventRing = ByteRing(capacity: 1 << 20)
+    let pressure = SharedCells(count: 1)
     let isSleeping = SharedCells(count: 1)
 
     var names: AccessNames {
@@ -66,7 +67,7 @@ final class Gateway {
                 ring: household.ring, isSleeping: household.isSleeping, wakeNumber: -1, isOn: true),
             events: AccessLogRing(
                 ring: household.eventRing, isSleeping: household.isSleeping, wakeNumber: -1, isOn: false),
-            names: names, mailbox: mailbox, neighbours: Neighbours([mailbox]))
+            names: names, pressure: household.pressure, mailbox: mailbox, neighbours: Neighbours([mailbox]))
         worker = Worker(
             settings: settings, snapshot: Gateway.snapshot(household, generation: 1), seed: chance.next())
         loop = try EventLoop(timers: 8192, pending: 256)
@@ -181,7 +182,8 @@ final class Gateway {
             },
             http: HTTPSettings(
                 limits: HeadLimits(requestLine: 8192, head: 32768, fields: 100), headTimeout: 10 * second,
-                bodyIdleTimeout: 15 * second, idleTimeout: 60 * second,
+                bodyIdleTimeout: 15 * second, bytesPerWindow: 0, rateWindow: second,
+                idleTimeout: 60 * second,
                 webSocketIdleTimeout: 40 * second, streams: 32, resetsPerWindow: 100,
                 resetWindow: 10 * second, mergesSlashes: true),
             trustedProxies: [], ipv6PrefixBits: 64, requestIDField: Array("X-Request-ID".utf8),
