@@ -74,7 +74,7 @@ final class Gateway {
         try loop.watch(mailbox.wakeUp)
         listener = kernel.listen()
         ownDescriptors = kernel.openCount
-        send(.listen(label: household.listeners.label(for: "main"), number: listener))
+        send(.listen(label: household.listeners.label(for: "main"), number: listener, isShared: false))
     }
 
     private func send(_ message: consuming sending WorkerMessage) {
