@@ -1,5 +1,6 @@
 """WebSockets over HTTP/1.1 (RFC 6455), byte by byte: the handshake, the tunnel, its ends."""
 
+import contextlib
 import socket
 import ssl
 import threading
@@ -11,6 +12,7 @@ from harness.authority import Authority
 from harness.bound import PATIENCE, until
 from harness.gateway import merged, plain
 from harness.tokens import bearer, key_set
+from harness.upstream2 import Upstream2
 from harness.websocket import KEY, accept, echo_bytes, handshake, opens, switching
 from harness.wire import Closed, problem, request, response
 
@@ -510,3 +512,14 @@ def test_over_tls_with_both_ends_passed_on(gateways, upstreams, certificate, cli
         client.close()
     until(lambda: len([line for line in gateway.access.all if line.get("status") == 101]) == 2, "two access lines")
     assert {line.get("reason") for line in gateway.access.all} <= {None, ""}
+
+
+def test_a_service_of_http_2_takes_no_websocket_and_is_not_asked(gateways, clients):
+    with contextlib.closing(Upstream2()) as service:
+        config = plain(service)
+        config["services"]["up"]["to"] = [f"h2c://{service.address}"]
+        gateway = gateways(config)
+        client = clients(gateway)
+        client.send(handshake())
+        problem(client.response(), "not_implemented")
+        assert client.ask().status == 200
