@@ -50,7 +50,7 @@ struct StreamMarks: OptionSet {
     /// The bytes of both directions are a tunnel's: the end of one says nothing about the other.
     static let isTunnel = StreamMarks(rawValue: 1 << 26)
     /// The response has held bytes ever since `sentMark` was taken.
-    static let holdsSinceMark = StreamMarks(rawValue: 1 << 28)
+    static let holdsSinceMark = StreamMarks(rawValue: 1 << 31)
     /// RST_STREAM came from the peer.
     static let resetByPeer = StreamMarks(rawValue: 1 << 24)
     /// nghttp2 refused the head: `tellRequest` tells of that.

@@ -9,7 +9,7 @@ from harness.gateway import plain
 from harness.wire import response
 
 WARM = 100
-# Fewer would not do: what the allocator takes in one piece for many would show.
+# What the allocator takes in one piece for many shows in so few: half a KiB is left for that over HTTP/1.1.
 CROWD = 5_000 if FULL else 2_000
 
 
@@ -20,7 +20,7 @@ def answer(wire, _):
 
 @pytest.mark.bound(300)
 @pytest.mark.unsanitized
-@pytest.mark.parametrize("protocol,limit", [("h2", 20.0), ("http/1.1", 15.0)])
+@pytest.mark.parametrize("protocol,limit", [("h2", 20.0), ("http/1.1", 15.0 if FULL else 15.5)])
 def test_an_idle_connection_costs_no_more_than_it_may(gateways, upstreams, certificate, protocol, limit):
     listener = {"bind": ["127.0.0.1:0"], "tls": certificate.settings(), "protocols": ["h2", "http/1.1"],
                 "connections": {"per_client": 100_000}}
