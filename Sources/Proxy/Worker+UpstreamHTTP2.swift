@@ -25,6 +25,8 @@ extension Worker {
                 requestLine: 16384, head: Worker.responseHeadBytes, fields: Worker.responseFields &- 4))
         settings.maxConcurrentStreams = ConnectionPools.streamsPerConnection
         settings.resetsPerSecond = 1000
+        // Credit for the requests of all clients comes over this one connection.
+        settings.controlFramesPerSecond = 20_000
         settings.outboundBytes = Worker.sinkBytes
         pools.connections[id].beginHTTP2(settings, workspace: http2Workspace)
         pools.beginGreeting(id)
