@@ -41,7 +41,7 @@ extension Worker {
     }
 
     /// The exchange that a stream carries, `nil` when it carries none.
-    func exchange(of stream: StreamID, on downstream: SlabID) -> SlabID? {
+    mutating func exchange(of stream: StreamID, on downstream: SlabID) -> SlabID? {
         let word = downstreams[downstream].session?.token(stream) ?? 0
         guard word != 0 else { return nil }
         let id = Token(word: word &- 1).id

@@ -169,7 +169,7 @@ extension Worker {
     }
 
     /// Blocks for notes are left when those for bodies are not, and hold an answer of ours unless it tells a target.
-    private func headWriter(isSmall: Bool) -> HeadWriter? {
+    private mutating func headWriter(isSmall: Bool) -> HeadWriter? {
         blocks.isExhausted && isSmall ? HeadWriter(from: notes) : HeadWriter(from: blocks)
     }
 
@@ -203,7 +203,7 @@ extension Worker {
     }
 
     /// RFC 6750 §3: no error code for who brought no token, `invalid_token` and why for any other.
-    private func writeChallenge(_ writer: inout HeadWriter, _ id: SlabID) {
+    private mutating func writeChallenge(_ writer: inout HeadWriter, _ id: SlabID) {
         writer.text("WWW-Authenticate: Bearer")
         if let detail = exchanges[id].tokenRefusal {
             writer.text(" error=\"")
@@ -217,7 +217,7 @@ extension Worker {
         writer.text("\r\n")
     }
 
-    func retryAfter(_ id: SlabID, _ reason: Refusal) -> Int? {
+    mutating func retryAfter(_ id: SlabID, _ reason: Refusal) -> Int? {
         switch reason {
         case .rateLimited: exchanges[id].limitAnswer?.retryAfterSeconds ?? 1
         case .upstreamOverloaded, .overloaded, .draining: 1

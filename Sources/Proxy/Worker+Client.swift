@@ -6,7 +6,7 @@ import Memory
 extension Worker {
     /// The peer, or, behind trusted proxies, the first address from the right that is not trusted: of X-Forwarded-For, or,
     /// where there is none, of Forwarded (RFC 7239).
-    func clientAddress(peer: SocketAddress, isTrusted: Bool, _ bytes: RawSpan) -> SocketAddress {
+    mutating func clientAddress(peer: SocketAddress, isTrusted: Bool, _ bytes: RawSpan) -> SocketAddress {
         guard isTrusted else { return peer }
         var client = peer
         var isListed = false
@@ -38,7 +38,7 @@ extension Worker {
         return isForwarded && !isListed ? forwardedClient(peer: peer, bytes) : client
     }
 
-    private func forwardedClient(peer: SocketAddress, _ bytes: RawSpan) -> SocketAddress {
+    private mutating func forwardedClient(peer: SocketAddress, _ bytes: RawSpan) -> SocketAddress {
         var trail = ForwardedTrail()
         for index in 0..<requestHead.fields.count where requestHead.fields[index].known == .forwarded {
             var cursor = ForwardedCursor(requestHead.fields[index].value)

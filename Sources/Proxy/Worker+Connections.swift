@@ -50,7 +50,7 @@ extension Worker {
 
     /// The worker that has so much fewer connections that a fresh one should be its: hashing can put 14 of 16 long
     /// connections on one worker.
-    private func quieterWorker() -> Int? {
+    private mutating func quieterWorker() -> Int? {
         let counts = settings.connectionCounts
         let own = counts.load(settings.index)
         var least = own

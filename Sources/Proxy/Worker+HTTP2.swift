@@ -174,7 +174,7 @@ extension Worker {
     }
 
     /// Whether an HTTP/2 request has a body end that was not handed on yet.
-    func hasStreamEnd(_ id: SlabID) -> Bool {
+    mutating func hasStreamEnd(_ id: SlabID) -> Bool {
         exchanges[id].stream != nil && !exchanges[id].machine.hasRequestEnded
     }
 

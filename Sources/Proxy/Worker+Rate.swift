@@ -44,7 +44,7 @@ extension Worker {
     }
 
     /// gRPC, event streams and tunnels may be silent as long as they like.
-    private func owesBody(_ id: SlabID) -> Bool {
+    private mutating func owesBody(_ id: SlabID) -> Bool {
         !exchanges[id].machine.hasRequestEnded && !exchanges[id].isRequestPaused
             && !exchanges[id].isRateExempt
             && !exchanges[id].isTunnel && exchanges[id].machine.phase != .finished
@@ -103,7 +103,7 @@ extension Worker {
     }
 
     /// RFC 9110 §8.3: whether the body is of gRPC (`application/grpc`, with whatever follows). Asked only of requests with a body.
-    func isStreamingCall(_ bytes: RawSpan) -> Bool {
+    mutating func isStreamingCall(_ bytes: RawSpan) -> Bool {
         for index in 0..<requestHead.fields.count where requestHead.fields[index].name.count == 12 {
             let value = bytes[requestHead.fields[index].value]
             guard bytes[requestHead.fields[index].name].equalsIgnoringCase("content-type"),
@@ -116,7 +116,7 @@ extension Worker {
     }
 
     /// Whether the answer is a stream of events, which may be silent for as long as the service likes.
-    func isEventStream(_ bytes: RawSpan) -> Bool {
+    mutating func isEventStream(_ bytes: RawSpan) -> Bool {
         for index in 0..<responseHead.fields.count where responseHead.fields[index].name.count == 12 {
             let value = bytes[responseHead.fields[index].value]
             guard bytes[responseHead.fields[index].name].equalsIgnoringCase("content-type"),

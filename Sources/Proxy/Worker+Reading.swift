@@ -36,7 +36,7 @@ extension Worker {
     }
 
     /// Whether more bytes from the client could be used now.
-    private func wantsInput(_ id: SlabID) -> Bool {
+    private mutating func wantsInput(_ id: SlabID) -> Bool {
         switch downstreams[id].phase {
         case .preamble, .handshake, .undecided: return true
         case .lingering: return !downstreams[id].hasEnded

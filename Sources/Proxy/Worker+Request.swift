@@ -38,9 +38,9 @@ extension Worker {
 
         let stripped = snapshots[current].routes[route].strippedBytes
         if usesPathBlock {
-            writeLine(&writer, path: pathBlock.bytes, stripped: stripped, bytes)
+            Worker.writeLine(&writer, requestHead, path: pathBlock.bytes, stripped: stripped, bytes)
         } else {
-            writeLine(&writer, path: bytes[requestHead.path], stripped: stripped, bytes)
+            Worker.writeLine(&writer, requestHead, path: bytes[requestHead.path], stripped: stripped, bytes)
         }
         writer.text("Host: ")
         let hostStart = writer.byteCount
@@ -78,7 +78,7 @@ extension Worker {
     }
 
     /// Whether the client takes trailers (RFC 9110 §10.1.4).
-    private func acceptsTrailers(_ bytes: RawSpan) -> Bool {
+    private mutating func acceptsTrailers(_ bytes: RawSpan) -> Bool {
         for index in 0..<requestHead.fields.count where requestHead.fields[index].known == .te {
             var rest = ListCursor(requestHead.fields[index].value)
             while let coding = rest.next(in: bytes) {
@@ -88,23 +88,26 @@ extension Worker {
         return false
     }
 
-    private func writeLine(_ writer: inout HeadWriter, path: RawSpan, stripped: Int, _ bytes: RawSpan) {
-        let query = bytes[requestHead.query]
+    private static func writeLine(
+        _ writer: inout HeadWriter, _ head: borrowing RequestHead, path: RawSpan, stripped: Int,
+        _ bytes: RawSpan
+    ) {
+        let query = bytes[head.query]
         // RFC 8441 §5: what was an Extended CONNECT is a GET with Upgrade in HTTP/1.1.
         let get: StaticString = "GET"
-        let method = requestHead.asksWebSocket ? get.utf8Span : bytes[requestHead.methodBytes]
+        let method = head.asksWebSocket ? get.utf8Span : bytes[head.methodBytes]
         if stripped == 0 || stripped > path.byteCount {
-            writer.requestLine(method: method, path: path, query: query, hasQuery: requestHead.hasQuery)
+            writer.requestLine(method: method, path: path, query: query, hasQuery: head.hasQuery)
             return
         }
         // The prefix goes; what is left begins with a slash, or is one.
         let rest = path.extracting(stripped..<path.byteCount)
         if rest.byteCount > 0, rest[0] == UInt8(ascii: "/") {
-            writer.requestLine(method: method, path: rest, query: query, hasQuery: requestHead.hasQuery)
+            writer.requestLine(method: method, path: rest, query: query, hasQuery: head.hasQuery)
         } else {
             let slash: StaticString = "/"
             writer.requestLine(
-                method: method, path: slash.utf8Span, query: query, hasQuery: requestHead.hasQuery)
+                method: method, path: slash.utf8Span, query: query, hasQuery: head.hasQuery)
         }
     }
 
@@ -177,7 +180,7 @@ extension Worker {
     }
 
     /// The values of all lines of that name, joined, with a comma behind.
-    private func writeList(_ writer: inout HeadWriter, _ known: KnownField, _ bytes: RawSpan) {
+    private mutating func writeList(_ writer: inout HeadWriter, _ known: KnownField, _ bytes: RawSpan) {
         for index in 0..<requestHead.fields.count
         where requestHead.fields[index].known == known && !requestHead.fields[index].value.isEmpty {
             // Behind a quoted string that is still open our own element would be a part of that string.
@@ -189,7 +192,7 @@ extension Worker {
         }
     }
 
-    private func lastLine(_ known: KnownField) -> ByteRange? {
+    private mutating func lastLine(_ known: KnownField) -> ByteRange? {
         var found: ByteRange?
         for index in 0..<requestHead.fields.count where requestHead.fields[index].known == known {
             found = requestHead.fields[index].value
@@ -197,7 +200,7 @@ extension Worker {
         return found
     }
 
-    private func writeClaims(_ writer: inout HeadWriter, issuer: Int, _ entry: TokenEntryID) {
+    private mutating func writeClaims(_ writer: inout HeadWriter, issuer: Int, _ entry: TokenEntryID) {
         for index in 0..<snapshots[current].issuers[issuer].forwardNames.count {
             snapshots[current].issuers[issuer].writeClaim(index, of: entry, to: &writer)
         }
@@ -359,7 +362,7 @@ extension Worker {
     }
 
     /// How many body bytes the service's side may still take.
-    func requestRoom(_ id: SlabID) -> Int {
+    mutating func requestRoom(_ id: SlabID) -> Int {
         let connection = exchanges[id].upstream
         if exchanges[id].isToHTTP2 {
             guard let stream = exchanges[id].upstreamStream else {
@@ -491,7 +494,7 @@ extension Worker {
         }
     }
 
-    func isVouched(_ name: RawSpan) -> Bool {
+    mutating func isVouched(_ name: RawSpan) -> Bool {
         for index in 0..<snapshots[current].vouchedFields.count
         where FieldNames.equalsIgnoringCaseAndUnderscore(
             name, known: snapshots[current].vouchedFields[index].span)

@@ -39,7 +39,7 @@ extension Worker {
     }
 
     /// The fields of the handshake that are ours to say to the service (RFC 9110 §7.8).
-    func writeUpgrade(_ writer: inout HeadWriter, _ id: SlabID) {
+    mutating func writeUpgrade(_ writer: inout HeadWriter, _ id: SlabID) {
         writer.text("Connection: Upgrade\r\nUpgrade: websocket\r\n")
         guard exchanges[id].stream != nil else { return }
         writer.field("Sec-WebSocket-Key: ", exchanges[id].note.bytes[exchanges[id].webSocketKey])
@@ -47,7 +47,7 @@ extension Worker {
 
     /// Whether a final head that is no 101 would be taken for another one by the client: to an Extended CONNECT, any 2xx
     /// says that the tunnel stands (RFC 8441 §4), and a service that answers a handshake with 200 has opened none.
-    func isMistakable(_ id: SlabID, status: Int) -> Bool {
+    mutating func isMistakable(_ id: SlabID, status: Int) -> Bool {
         exchanges[id].asksWebSocket && exchanges[id].stream != nil && status >= 200 && status < 300
     }
 
@@ -223,7 +223,7 @@ extension Worker {
     }
 
     /// Whether the connection of a client has changed to a tunnel (HTTP/1).
-    func isTunnel(_ downstream: SlabID) -> Bool {
+    mutating func isTunnel(_ downstream: SlabID) -> Bool {
         let exchange = downstreams[downstream].exchange
         return !exchange.isNone && exchanges[exchange].machine.phase == .tunnelling
     }

@@ -306,7 +306,7 @@ extension Worker {
     }
 
     /// Whether there is a block for the head as it goes to the client, of whichever size it takes. A stream's needs none.
-    private func hasRoomForHead(_ id: SlabID) -> Bool {
+    private mutating func hasRoomForHead(_ id: SlabID) -> Bool {
         exchanges[id].stream != nil || blocks.canTake(1) && largeBlocks.canTake(1)
     }
 
@@ -363,13 +363,13 @@ extension Worker {
     }
 
     /// Whether an answer without a body must say so: HTTP/2 does by a flag, HTTP/1 by a length (RFC 9112 §6.3).
-    private func needsLength(_ id: SlabID) -> Bool {
+    private mutating func needsLength(_ id: SlabID) -> Bool {
         responseHead.version == .http2 && exchanges[id].method != .head
             && StatusText.mayHaveBody(responseHead.status)
             && responseHead.fields.firstIndex(of: .contentLength) == nil
     }
 
-    func requestVersion(_ id: SlabID) -> Version { exchanges[id].facts.version }
+    mutating func requestVersion(_ id: SlabID) -> Version { exchanges[id].facts.version }
 
     /// Our own fields of an answer over HTTP/1: the id, and whether the connection stays.
     mutating func writeAnswerFields(_ writer: inout HeadWriter, _ id: SlabID) {
@@ -488,7 +488,7 @@ extension Worker {
     }
 
     /// How many body bytes the client's side may still take.
-    func responseRoom(_ id: SlabID) -> Int {
+    mutating func responseRoom(_ id: SlabID) -> Int {
         let downstream = exchanges[id].downstream
         guard let stream = exchanges[id].stream else {
             return Worker.sinkBytes &- downstreams[downstream].queuedBytes

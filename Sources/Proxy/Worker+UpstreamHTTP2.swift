@@ -120,7 +120,7 @@ extension Worker {
     // MARK: What it told
 
     /// The exchange that a stream carries, `nil` when it carries none.
-    func carried(by stream: StreamID, on connection: SlabID) -> SlabID? {
+    mutating func carried(by stream: StreamID, on connection: SlabID) -> SlabID? {
         let word = pools.connections[connection].session?.token(stream) ?? 0
         guard word != 0 else { return nil }
         let id = Token(word: word &- 1).id

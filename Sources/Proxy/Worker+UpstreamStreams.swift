@@ -129,7 +129,7 @@ extension Worker {
     }
 
     /// How long the service may take to answer. A call whose client has not ended may be answered only when it has.
-    private func responsePatience(_ id: SlabID) -> UInt64 {
+    private mutating func responsePatience(_ id: SlabID) -> UInt64 {
         exchanges[id].isGRPC && !exchanges[id].machine.hasRequestEnded
             ? max(exchanges[id].idleTimeout, exchanges[id].requestTimeout) : exchanges[id].requestTimeout
     }
