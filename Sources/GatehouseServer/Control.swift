@@ -31,6 +31,8 @@ struct Control: ~Copyable {
     let log: EventLog
     let drainTimeout: UInt64
     let blocks = BlockPool(limit: 1024, keep: 4)
+    /// Whether the first look at memory has been.
+    private var hasSettled = false
     var connections = Slab<AdminConnection>(capacity: Control.adminConnections)
     var head = RequestHead(fieldCapacity: 64)
     var isReloading = false
@@ -50,9 +52,10 @@ struct Control: ~Copyable {
         try loop.add(control.signals.number, Token(kind: Kind.signals, id: .none), .level)
         try loop.watch(fleet.mail.wakeUp)
         _ = loop.timers.schedule(Token(kind: Kind.rotation, id: .none), at: loop.now + ticketRotation)
-        fleet.budget.begin(allocatedBytes: options.allocatedBytes())
         _ = loop.timers.schedule(Token(kind: Kind.memory, id: .none), at: loop.now + memoryPause)
         try control.openAdmin(&loop)
+        Machine.dropStartPages()
+        fleet.budget.begin(allocatedBytes: options.allocatedBytes())
         Machine.notify("READY=1")
         log.tell(
             .info, "ready",
@@ -60,7 +63,6 @@ struct Control: ~Copyable {
                 ("version", options.version), ("workers", "\(fleet.workers)"),
                 ("process", "\(Machine.processNumber)"),
             ])
-        Machine.dropStartPages()
         loop.run(&control)
     }
 
@@ -107,6 +109,11 @@ extension Control: EventHandler {
             if connections.contains(token.id) { closeAdmin(token.id, &loop) }
         case Kind.retired: isDraining ? watchDrain(&loop) : watchRetired(&loop)
         case Kind.memory:
+            if !hasSettled {
+                // Workers and the log have begun meanwhile, and with their first steps brought pages of the start back.
+                hasSettled = true
+                Machine.dropStartPages()
+            }
             let pause = fleet.watchMemory() ? Control.memoryPause : 10 * Control.memoryPause
             _ = loop.timers.schedule(Token(kind: Kind.memory, id: .none), at: loop.now + pause)
         case Kind.rotation:
