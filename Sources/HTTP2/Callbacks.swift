@@ -205,6 +205,9 @@ private func onFrame(
     case NGHTTP2_RST_STREAM.rawValue:
         if let stream = unsafe streamState(handle, header.stream_id) {
             unsafe stream.pointee.marks.insert(.resetByPeer)
+            // A service that answers early resets each such request (RFC 9113 §8.1): one client's uploads must not end the
+            // connection of all. There are no more of them than requests of ours.
+            if unsafe session.pointee.isClient { break }
         }
         unsafe countReset(session)
     case NGHTTP2_GOAWAY.rawValue:

@@ -53,7 +53,9 @@ extension Worker {
         while pools.connections.contains(id), !pools.connections[id].isLost {
             if !pools.connections[id].inbound.isEmpty {
                 if case .failed = pools.connections[id].readFrames(now: loop.now, from: blocks) {
-                    loseShared(id, &loop)
+                    // What came whole before the failure is told first.
+                    drainShared(id, &loop)
+                    if pools.connections.contains(id), !pools.connections[id].isLost { loseShared(id, &loop) }
                     return
                 }
                 markDirty(upstream: id)
@@ -89,6 +91,10 @@ extension Worker {
         guard pools.connections[id].mayHaveMore else { return false }
         guard pools.connections[id].turnBytes < Worker.turnBytes else {
             queue(upstream: id, &loop)
+            return false
+        }
+        guard mayRead else {
+            awaitBlocks(upstream: id, &loop)
             return false
         }
         switch pools.connections[id].receive(isBody: pools.connections[id].readsLarge, from: blocks) {

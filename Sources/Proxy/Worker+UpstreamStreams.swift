@@ -333,6 +333,8 @@ extension Worker {
         if pools.connections[connection].session?.hasRequestEnded(stream) == true,
             exchanges[id].machine.phase == .streaming
         {
+            // What is left of it has nowhere to go: its client is read on, so that it comes to read its answer.
+            resumeStreamRequest(id, &loop)
             return
         }
         exchanges[id].resetCode = code
@@ -368,8 +370,12 @@ extension Worker {
                     pools.connections[connection].session?.release(stream)
                 }
             } else {
+                // A request whose tail waits for credit, or an answer that said no end, would hold its place for ever.
+                let isSaid =
+                    isComplete && pools.connections[connection].session?.outboundCount(stream) == 0
+                    && pools.connections[connection].session?.hasRequestEnded(stream) == true
                 pools.connections[connection].session?.discardBody(stream)
-                if !isComplete {
+                if !isSaid {
                     pools.connections[connection].session?.resetStream(
                         stream, errorCode: HTTP2ErrorCode.cancel)
                 }
