@@ -164,6 +164,7 @@ private func onDataChunk(
     } else {
         unsafe stream.pointee.inbound.removeAll()
         unsafe stream.pointee.marks.insert(.discardsInbound)
+        unsafe stream.pointee.hasLostBytes = true
         unsafe SessionState.tell(.tellStarved, of: stream, in: session)
     }
     return isFine

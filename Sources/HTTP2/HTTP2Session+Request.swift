@@ -69,11 +69,11 @@ extension HTTP2Session {
         unsafe SessionState.stream(stream, in: state).pointee.inbound.byteCount
     }
 
-    /// Whether the request has arrived to its end (what waits to be taken included). Never where bytes of it were thrown
-    /// away: what is left of it must not pass for the whole.
+    /// Whether the request has arrived to its end (what waits to be taken included). Never where bytes of it found no block:
+    /// what is left of it must not pass for the whole.
     public func hasRequestEnded(_ stream: StreamID) -> Bool {
-        let marks = unsafe SessionState.stream(stream, in: state).pointee.marks
-        return marks.contains(.inboundEnded) && !marks.contains(.discardsInbound)
+        let found = unsafe SessionState.stream(stream, in: state)
+        return unsafe found.pointee.has(.inboundEnded) && !found.pointee.hasLostBytes
     }
 
     /// Moves at most `limit` bytes of the request body to the end of `queue`; answers how many. The peer gets their credit

@@ -80,6 +80,8 @@ struct StreamMarks: OptionSet {
     var outbound = ByteQueue()
     /// Bytes received whose credit was not given back to the peer.
     var uncredited = 0
+    /// Body bytes found no block: what there is of the body is not the whole.
+    var hasLostBytes = false
     /// Body bytes that were thrown away.
     var discarded = 0
     /// Bytes of the response that were written, and how many when the caller last marked that.

@@ -11,6 +11,7 @@ import Testing
             .isAnnounced, .inboundEnded, .hasData, .hasTrailers, .discardsInbound, .isClosed, .responded,
             .outboundEnded, .hasOutTrailers, .wasFull, .resetHere, .headTooLarge, .badName, .badValue,
             .trailersTooLarge, .badTrailers, .resetByPeer, .answeredEarly, .isTunnel, .isMalformed,
+            .tellInterim, .finalHead, .headSent, .holdsSinceMark,
         ]
         #expect(Set(marks.map(\.rawValue)).count == marks.count)
         #expect(marks.reduce(0) { $0 + $1.rawValue.nonzeroBitCount } == marks.count)
