@@ -9,7 +9,7 @@ import pytest
 
 from harness import names
 from harness.authority import Authority
-from harness.bound import PATIENCE, until
+from harness.bound import PATIENCE, SANITIZER, until
 from harness.gateway import merged, plain
 from harness.tokens import bearer, key_set
 from harness.upstream2 import Upstream2
@@ -288,7 +288,8 @@ def test_a_side_that_takes_nothing_stops_the_other(gateways, upstreams, clients)
     opened(client)
     assert has_stopped.wait(PATIENCE), "the flood went on"
     # The kernel's buffers hold what they hold; the gateway's share is bounded.
-    assert gateway.resident_bytes() - before < 4 << 20
+    # A sanitizer's own memory grows as it likes.
+    assert SANITIZER or gateway.resident_bytes() - before < 4 << 20
     client.send(b"now I read")
     assert len(client.until_close()) == sum(sent)
 
