@@ -126,6 +126,7 @@ private struct Connection: ~Copyable {
                 precondition(session.activeStreams == streams.count, "streams that nobody was told of")
                 return
             case .goAway: break
+            case .interim, .response, .settings: preconditionFailure("a server heard what only a client does")
             case .request(let id, let ends):
                 precondition(streams[id] == nil, "a stream was told twice")
                 streams[id] = Told(hasEnded: ends)
