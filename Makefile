@@ -15,8 +15,8 @@ SEED ?=
 # Debian packages, by what needs them. The Swift toolchain (6.3) comes from swift.org.
 BUILD_PACKAGES := libssl-dev libnghttp2-dev libjemalloc-dev libyaml-dev libsodium-dev libsqlite3-dev
 DEMO_PACKAGES := $(BUILD_PACKAGES) openssl curl python3
-TEST_PACKAGES := $(DEMO_PACKAGES) nghttp2-client wrk python3-pytest python3-h2 python3-grpcio python3-websockets
-BENCH_PACKAGES := binutils strace valgrind nginx-light
+TEST_PACKAGES := $(DEMO_PACKAGES) nghttp2-client nginx-light wrk python3-pytest python3-h2 python3-grpcio python3-websockets
+BENCH_PACKAGES := binutils strace valgrind
 PACKAGES ?= $(TEST_PACKAGES) $(BENCH_PACKAGES)
 
 # The gateway has scratch folders of its own: a manifest without the services resolves other packages, and one folder
