@@ -42,7 +42,7 @@ export ASAN_OPTIONS := detect_leaks=0:abort_on_error=0:exitcode=99
 export TSAN_OPTIONS := halt_on_error=1:exitcode=99
 
 .PHONY: help deps build release services test integration conformance refusal-sites acceptance lint format asan tsan fuzz \
-	fuzz-all hot-path-gate simulation simulation-planted bench-smoke bench-gate demo dev ci install
+	fuzz-all hot-path-gate simulation simulation-planted bench-smoke bench-gate reasons demo dev ci install
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -122,6 +122,9 @@ bench-smoke: release ## nginx and Gatehouse side by side, as a table
 
 bench-gate: release ## cost of a request against the committed figures; ALLOW_NO_PMU=1 without hardware counters
 	/usr/bin/python3 -B Benchmarks/bench-gate --bin $(BIN)
+
+reasons: release ## write the article of all reasons anew, from the registry
+	.build-gateway/release/gatehouse reasons --format markdown > Sources/Proxy/Proxy.docc/Reasons.md
 
 demo: ## see it work: certificates, services, gateway; ONCE=1 ends it again and judges each step
 	@$(MAKE) deps PACKAGES='$(DEMO_PACKAGES)'

@@ -1,14 +1,16 @@
 internal import YAML
 
 /// The nearest right spelling of a wrong one.
-struct Spelling {
+package struct Spelling {
     /// Cells of the distance tables that one file may cost, about 10 ms: a file that is wrong in thousands of places, each to be
     /// held against a thousand long names, is told what is wrong and not what it may have meant.
     private var cellsLeft = 1 << 20
 
+    package init() {}
+
     /// `; did you mean 'x'?` for the nearest of `known`, or nothing when none is near: one slip in short words, one in three
     /// letters in longer ones.
-    mutating func suggestion(for word: String, among known: some Sequence<String>) -> String {
+    package mutating func suggestion(for word: String, among known: some Sequence<String>) -> String {
         guard cellsLeft > 0 else { return "" }
         let bytes = Array(word.utf8)
         let most = max(1, bytes.count / 3)

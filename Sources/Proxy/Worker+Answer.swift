@@ -151,14 +151,16 @@ extension Worker {
     /// The body of the answer (RFC 9457), into the scratch block.
     private mutating func writeProblem(_ id: SlabID, _ reason: Refusal) {
         lineBlock.removeAll()
-        lineBlock.append("{\"type\":\"urn:gatehouse:reason:")
-        lineBlock.append(reason.name)
+        let told = reason.told
+        lineBlock.append("{\"type\":\"")
+        lineBlock.append(Refusal.typePrefix)
+        lineBlock.append(told.name)
         lineBlock.append("\",\"title\":\"")
-        lineBlock.append(reason.title)
+        lineBlock.append(told.title)
         lineBlock.append("\",\"status\":")
-        lineBlock.append(number: reason.status)
+        lineBlock.append(number: told.status)
         lineBlock.append(",\"reason\":\"")
-        lineBlock.append(reason.name)
+        lineBlock.append(told.name)
         if let detail = exchanges[id].tokenRefusal, reason.status == 401 {
             lineBlock.append("\",\"detail\":\"")
             lineBlock.append(detail.errorDescription)
@@ -218,11 +220,9 @@ extension Worker {
     }
 
     mutating func retryAfter(_ id: SlabID, _ reason: Refusal) -> Int? {
-        switch reason {
-        case .rateLimited: exchanges[id].limitAnswer?.retryAfterSeconds ?? 1
-        case .upstreamOverloaded, .overloaded, .draining: 1
-        default: nil
-        }
+        if reason == .rateLimited, let answer = exchanges[id].limitAnswer { return answer.retryAfterSeconds }
+        let seconds = reason.told.retryAfterSeconds
+        return seconds > 0 ? seconds : nil
     }
 
     /// The state of the bucket that decided, or that is always told.

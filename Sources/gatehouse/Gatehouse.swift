@@ -9,7 +9,7 @@ struct Gatehouse: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "gatehouse",
         abstract: "An API gateway: TLS, HTTP/1.1 and HTTP/2, tokens, limits, routes.",
-        version: "gatehouse \(version)", subcommands: [Run.self, Check.self])
+        version: "gatehouse \(version)", subcommands: [Run.self, Check.self, Reasons.self])
 }
 
 /// Serves.
@@ -61,5 +61,36 @@ struct Check: ParsableCommand {
             throw ExitCode(1)
         }
         print("\(file): ok")
+    }
+}
+
+/// Explains the reasons that answers, logs and metrics name.
+struct Reasons: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Say what the reasons in answers, logs and metrics mean, and what to do.")
+
+    @Argument(help: "One reason, such as rate_limited; all of them without it.")
+    var name: String?
+
+    @Option(
+        help: "text, markdown or json.",
+        transform: {
+            guard let format = ReasonTable.Format(rawValue: $0) else {
+                throw ValidationError("it is one of text, markdown, json")
+            }
+            return format
+        })
+    var format = ReasonTable.Format.text
+
+    func run() throws {
+        guard let name else {
+            print(ReasonTable.all(format), terminator: "")
+            return
+        }
+        guard let told = ReasonTable.one(name, format) else {
+            Terminal.tell("no reason is called '\(name)'\(ReasonTable.suggestion(for: name))")
+            throw ExitCode(1)
+        }
+        print(told, terminator: "")
     }
 }
