@@ -42,7 +42,7 @@ extension ModelBuilder {
         }
         let cache = keys(of: map["cache"], "cache", built: ["tokens", "negative"])
         let keyFile = keyFile(self.required("keys", of: map))
-        checkAlgorithms(map["algorithms"])
+        let algorithms = algorithms(map["algorithms"])
         let forwarded = forwardedClaims(map["forward"], requestIDHeader)
         let leeway = duration(
             map["leeway"], "leeway", default: 30 * Quantity.second, 0...(10 * Quantity.minute))
@@ -56,7 +56,7 @@ extension ModelBuilder {
             cache["negative"], "negative", default: 10 * Quantity.second, 0...(10 * Quantity.minute))
         guard let issuer, let keyFile else { return nil }
         return IssuerSettings(
-            name: name, issuer: issuer.value, audiences: audiences.map(\.value), algorithms: [.rs256],
+            name: name, issuer: issuer.value, audiences: audiences.map(\.value), algorithms: algorithms,
             leewayNanoseconds: leeway, requiredClaims: required?.map(\.value) ?? ["sub"],
             maxTokenBytes: maxToken,
             tokenType: tokenType, keyFile: keyFile, forwardedClaims: forwarded, passesToken: passesToken,
@@ -73,20 +73,26 @@ extension ModelBuilder {
         return path(required("file", of: map), "file")
     }
 
-    private mutating func checkAlgorithms(_ node: Node?) {
-        guard node != nil else { return }
-        let unbuilt = ["RS384", "RS512", "PS256", "ES256", "EdDSA"]
-        for text in texts(node, "algorithms", 1...6) where text.value != "RS256" {
-            if unbuilt.contains(text.value) {
-                reportNotBuilt(text.value, at: text.place)
+    private mutating func algorithms(_ node: Node?) -> [IssuerSettings.Algorithm] {
+        guard node != nil else { return [.rs256] }
+        let names = IssuerSettings.Algorithm.allCases.map(\.rawValue)
+        var algorithms: [IssuerSettings.Algorithm] = []
+        for text in texts(node, "algorithms", 1...names.count) {
+            if let algorithm = IssuerSettings.Algorithm(rawValue: text.value) {
+                algorithms.append(algorithm)
             } else if text.value.lowercased() == "none" || text.value.uppercased().hasPrefix("HS") {
                 // RFC 8725 §3.2: `none` is no signature, and a shared secret is a public key to whoever confuses the two.
-                report(at: text.place, "\(text.value.shown) cannot be used; the algorithm is RS256")
+                report(
+                    at: text.place,
+                    "\(text.value.shown) cannot be used; algorithms are \(Self.alternatives(names))")
             } else {
-                let suggestion = suggestion(for: text.value, among: ["RS256"])
-                report(at: text.place, "algorithms must be RS256, found \(text.value.shown)\(suggestion)")
+                let suggestion = suggestion(for: text.value, among: names)
+                report(
+                    at: text.place,
+                    "algorithms must be \(Self.alternatives(names)), found \(text.value.shown)\(suggestion)")
             }
         }
+        return algorithms
     }
 
     private mutating func forwardedClaims(_ node: Node?, _ requestIDHeader: String) -> [ForwardedClaim] {

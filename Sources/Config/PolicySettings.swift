@@ -1,6 +1,14 @@
 /// One entry of `auth`: bearer tokens of one issuer, verified here (RFC 7519).
 public struct IssuerSettings: Sendable, Hashable {
-    public enum Algorithm: Sendable, Hashable { case rs256 }
+    /// As `alg` of a token names them (RFC 7518 §3.1, RFC 8037 §3.1).
+    public enum Algorithm: String, CaseIterable, Sendable, Hashable {
+        case rs256 = "RS256"
+        case rs384 = "RS384"
+        case rs512 = "RS512"
+        case ps256 = "PS256"
+        case es256 = "ES256"
+        case edDSA = "EdDSA"
+    }
     public enum TokenType: Sendable, Hashable { case any, accessToken }
 
     public let name: Located<String>
@@ -8,6 +16,7 @@ public struct IssuerSettings: Sendable, Hashable {
     public let issuer: String
     /// One must match `aud`. At least one.
     public let audiences: [String]
+    /// At least one, none twice.
     public let algorithms: [Algorithm]
     /// For `exp`, `nbf` and `iat`.
     public let leewayNanoseconds: Int

@@ -397,16 +397,21 @@ struct Blueprint: Sendable {
     private func makeIssuer(_ issuer: Config.IssuerSettings, keys: [UInt8]) throws(IssuerFailure)
         -> IssuerPlan
     {
+        var algorithms: SignatureAlgorithms = []
+        for algorithm in SignatureAlgorithm.allCases
+        where issuer.algorithms.contains(where: { $0.rawValue == "\(algorithm.name)" }) {
+            algorithms.insert(SignatureAlgorithms(algorithm))
+        }
         let keySet: KeySet
         do {
-            keySet = try KeySet(file: keys.rawSpan)
+            keySet = try KeySet(file: keys.rawSpan, algorithms: algorithms)
         } catch {
             throw IssuerFailure(description: "'\(issuer.keyFile.value)': \(error.description)")
         }
         let settings: JWT.IssuerSettings
         do {
             settings = try JWT.IssuerSettings(
-                issuer: issuer.issuer, audiences: issuer.audiences,
+                issuer: issuer.issuer, audiences: issuer.audiences, algorithms: algorithms,
                 leewaySeconds: issuer.leewayNanoseconds / 1_000_000_000,
                 requiredClaims: issuer.requiredClaims,
                 maxTokenBytes: issuer.maxTokenBytes,

@@ -44,6 +44,27 @@ extension JSONNumber {
         return isNegative ? 0 &- whole : whole
     }
 
+    /// Whether the number is below 10^308 in size, and so surely a finite one to every reader, whose numbers mostly are
+    /// doubles (RFC 8259 §6).
+    public static func isFinite(_ text: RawSpan) -> Bool {
+        var digitsBeforePoint = 0
+        var zerosInFront = 0
+        var isZero = true
+        var isBeforePoint = true
+        var at = 0
+        while at < text.byteCount, text[at].lowercased != UInt8(ascii: "e") {
+            defer { at &+= 1 }
+            guard text[at].isDigit else {
+                if text[at] == UInt8(ascii: ".") { isBeforePoint = false }
+                continue
+            }
+            if isBeforePoint { digitsBeforePoint &+= 1 }
+            if text[at] != UInt8(ascii: "0") { isZero = false }
+            if isZero { zerosInFront &+= 1 }
+        }
+        return isZero || digitsBeforePoint &- zerosInFront &+ exponent(text) <= 308
+    }
+
     /// The size without the sign: whole part, at most `bound`, and whether anything but zeros follows it.
     private static func magnitude(_ text: RawSpan, bound: Int64) -> (Int64, Bool) {
         let exponent = exponent(text)

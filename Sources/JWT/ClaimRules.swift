@@ -1,3 +1,4 @@
+import Cryptography
 import JSON
 import Memory
 
@@ -9,6 +10,7 @@ struct ClaimRules: ~Copyable {
     let required: FixedArray<ByteRange>
     let forwards: FixedArray<ByteRange>
     let leeway: Int64
+    let algorithms: SignatureAlgorithms
     let tokenType: IssuerSettings.TokenType
 
     init(_ settings: IssuerSettings) {
@@ -26,6 +28,7 @@ struct ClaimRules: ~Copyable {
         bytes.copy(all.rawSpan, to: 0)
         texts = bytes
         leeway = Int64(settings.leewaySeconds)
+        algorithms = settings.algorithms
         tokenType = settings.tokenType
     }
 
@@ -124,13 +127,19 @@ struct Claims {
         } else if name.equals("exp", in: payload) {
             // Rounded against the token: it ends with the last whole second before `exp`, and begins with the first
             // at or after `nbf`.
-            guard case .number(let number) = value else { return false }
+            guard case .number(let number) = value, JSONNumber.isFinite(payload[number.range]) else {
+                return false
+            }
             expires = Claims.seconds(payload[number.range], isRoundedUp: false)
         } else if name.equals("nbf", in: payload) {
-            guard case .number(let number) = value else { return false }
+            guard case .number(let number) = value, JSONNumber.isFinite(payload[number.range]) else {
+                return false
+            }
             notBefore = Claims.seconds(payload[number.range], isRoundedUp: true)
         } else if name.equals("iat", in: payload) {
-            guard case .number(let number) = value else { return false }
+            guard case .number(let number) = value, JSONNumber.isFinite(payload[number.range]) else {
+                return false
+            }
             issuedAt = Claims.seconds(payload[number.range], isRoundedUp: true)
         }
         return true

@@ -1,3 +1,4 @@
+public import Cryptography
 import Memory
 
 /// Why settings cannot be used; the text says what is allowed.
@@ -35,6 +36,8 @@ public struct IssuerSettings: Sendable, Hashable {
     public let issuer: String
     /// One of these must be in `aud` (RFC 7519 §4.1.3).
     public let audiences: [String]
+    /// Those that a token may be signed with.
+    public let algorithms: SignatureAlgorithms
     /// For `exp`, `nbf` and `iat`.
     public let leewaySeconds: Int
     /// Claims that must be there and not null; `exp`, `iss` and `aud` always are.
@@ -48,7 +51,8 @@ public struct IssuerSettings: Sendable, Hashable {
     public let negativeSeconds: Int
 
     public init(
-        issuer: String, audiences: [String], leewaySeconds: Int = 30, requiredClaims: [String] = ["sub"],
+        issuer: String, audiences: [String], algorithms: SignatureAlgorithms = .rs256,
+        leewaySeconds: Int = 30, requiredClaims: [String] = ["sub"],
         maxTokenBytes: Int = 8192, tokenType: TokenType = .any, forwards: [Forward] = [],
         cacheEntries: Int = 10_000, negativeSeconds: Int = 10
     ) throws(IssuerSettingsError) {
@@ -60,6 +64,7 @@ public struct IssuerSettings: Sendable, Hashable {
             !audiences.isEmpty && audiences.count <= Self.mostAudiences
                 && audiences.allSatisfy { !$0.isEmpty && $0.utf8.count <= 1024 },
             "audience must name 1 to \(Self.mostAudiences), each of 1 to 1024 bytes")
+        try need(!algorithms.isEmpty, "algorithms must name at least one")
         try need((0...86_400).contains(leewaySeconds), "leeway must be from 0s to 24h")
         try need(
             requiredClaims.count <= Self.mostRequiredClaims
@@ -78,6 +83,7 @@ public struct IssuerSettings: Sendable, Hashable {
         try need((0...3600).contains(negativeSeconds), "cache.negative must be from 0s to 1h")
         self.issuer = issuer
         self.audiences = audiences
+        self.algorithms = algorithms
         self.leewaySeconds = leewaySeconds
         self.requiredClaims = requiredClaims
         self.maxTokenBytes = maxTokenBytes
@@ -101,6 +107,7 @@ public struct IssuerSettings: Sendable, Hashable {
         add(issuer)
         add(audiences.count)
         for audience in audiences { add(audience) }
+        add(Int(algorithms.rawValue))
         add(leewaySeconds)
         add(requiredClaims.count)
         for claim in requiredClaims { add(claim) }

@@ -16,12 +16,12 @@ public enum KeySetError: Error, Equatable, Sendable, CustomStringConvertible {
     /// A member of the key at `index` is missing or has the wrong kind of value.
     case badMember(index: Int, name: String)
     case privateKey(index: Int)
-    case badKey(index: Int, RSAKeyError)
+    case badKey(index: Int, VerificationKeyError)
     case duplicateKeyID(String)
     /// The key at `index` has no `kid`, though there are several.
     case noKeyID(index: Int)
     case noUsableKey
-    case pem(RSAKeyError)
+    case pem(VerificationKeyError)
     case severalPEMKeys
 
     public var description: String {
@@ -38,20 +38,22 @@ public enum KeySetError: Error, Equatable, Sendable, CustomStringConvertible {
         case .badKey(let index, let error): "keys[\(index)]: \(KeySetError.text(error))"
         case .duplicateKeyID(let name): "two keys have the kid '\(name)'"
         case .noKeyID(let index): "keys[\(index)] has no 'kid', which several keys need"
-        case .noUsableKey: "no key with kty RSA, use sig and alg RS256"
+        case .noUsableKey:
+            "no key for signatures of the algorithms that are named (kty, crv, use, alg, key_ops)"
         case .pem(let error): KeySetError.text(error)
         case .severalPEMKeys: "several PEM keys; a JWKS names them, a PEM file holds one"
         }
     }
 
-    private static func text(_ error: RSAKeyError) -> String {
+    private static func text(_ error: VerificationKeyError) -> String {
         switch error {
         case .unreadable: "not a readable public key"
         case .isPrivate: "a private key; only public keys belong here"
-        case .notRSA: "not an RSA key"
+        case .unsupportedKind: "neither an RSA key nor one on P-256 or Ed25519"
+        case .notForAlgorithms(let kind): "\(kind.text), which none of the algorithms named takes"
         case .size(let bits):
-            "an RSA key must have \(RSAPublicKey.smallestBits) to \(RSAPublicKey.largestBits) bits, this has \(bits)"
-        case .weak: "an RSA key with unsafe numbers"
+            "an RSA key must have \(VerificationKey.smallestBits) to \(VerificationKey.largestBits) bits, this has \(bits)"
+        case .weak: "a key with unsafe numbers"
         }
     }
 }
@@ -60,10 +62,10 @@ public enum KeySetError: Error, Equatable, Sendable, CustomStringConvertible {
 struct NamedKey: ~Copyable, Sendable {
     /// Where its `kid` stands in the set's names; `nil` when it has none.
     let name: ByteRange?
-    var key: RSAPublicKey
+    var key: VerificationKey
 }
 
-/// The keys that an issuer signs RS256 with, from a JWKS (RFC 7517 §5) or a PEM file. For one thread: keys hold the
+/// The keys that an issuer signs with, from a JWKS (RFC 7517 §5) or a PEM file. For one thread: keys hold the
 /// state of OpenSSL, so each worker has its own, made from the same bytes.
 public struct KeySet: ~Copyable, Sendable {
     public static let mostKeys = 64
@@ -73,14 +75,17 @@ public struct KeySet: ~Copyable, Sendable {
     var keys: Slab<NamedKey>
     var names: FixedBytes
     private var nameEnd = 0
+    private let algorithms: SignatureAlgorithms
     /// Of the bytes that the set was made from: equal digests mean equal sets.
     public let digest: SHA256Digest
 
     public var count: Int { keys.count }
 
-    /// The set in `file`. Keys of a JWKS that are for something else (`kty`, `use`, `alg`, `key_ops`) are passed
-    /// over; a key that is for us and cannot be used is an error, so that a mistake is told and not found later.
-    public init(file: RawSpan) throws(KeySetError) {
+    /// The set in `file`, for those of `algorithms` that each key is of a kind for. Keys of a JWKS that are for something
+    /// else (`kty`, `crv`, `use`, `alg`, `key_ops`) are passed over; a key that is for us and cannot be used is an error,
+    /// so that a mistake is told and not found later.
+    public init(file: RawSpan, algorithms: SignatureAlgorithms = .rs256) throws(KeySetError) {
+        self.algorithms = algorithms
         var sha = SHA256()
         digest = sha.hash(file)
         keys = Slab(capacity: KeySet.mostKeys)
@@ -111,7 +116,7 @@ public struct KeySet: ~Copyable, Sendable {
         guard blocks > 0 else { throw .notRecognised }
         guard blocks == 1 else { throw .severalPEMKeys }
         do {
-            _ = keys.insert(NamedKey(name: nil, key: try RSAPublicKey(pem: file)))
+            _ = keys.insert(NamedKey(name: nil, key: try VerificationKey(pem: file, for: algorithms)))
         } catch { throw .pem(error) }
     }
 
@@ -150,23 +155,38 @@ public struct KeySet: ~Copyable, Sendable {
             guard index < KeySet.mostKeys else { throw .tooManyKeys }
             guard token == .objectStart else { throw .notAnObject(index: index) }
             let jwk = try JWK(&reader, file, index: index)
-            if jwk.isForUs {
+            let usable = try jwk.usable(file, algorithms, index: index)
+            if !usable.isEmpty {
                 if jwk.kid == nil { unnamed = index }
-                try add(jwk, file, index: index)
+                try add(jwk, file, usable, index: index)
             }
             index += 1
         }
     }
 
-    private mutating func add(_ jwk: JWK, _ file: RawSpan, index: Int) throws(KeySetError) {
+    private mutating func add(
+        _ jwk: JWK, _ file: RawSpan, _ usable: SignatureAlgorithms, index: Int
+    ) throws(KeySetError) {
         guard !jwk.isPrivate else { throw .privateKey(index: index) }
         var numbers = FixedBytes(count: 4096)
-        guard let n = jwk.n, !n.isEscaped, n.range.count < 2048,
-            let modulus = Base64URL.decode(file[n.range], into: &numbers, at: 0)
-        else { throw .badMember(index: index, name: "n") }
-        guard let e = jwk.e, !e.isEscaped, e.range.count < 64,
-            let exponent = Base64URL.decode(file[e.range], into: &numbers, at: 2048)
-        else { throw .badMember(index: index, name: "e") }
+        let first: Int
+        let second: Int
+        switch jwk.kind(file) {
+        case .rsa?:
+            first = try KeySet.number(jwk.n, "n", in: file, mostCharacters: 2047, &numbers, at: 0, index)
+            second = try KeySet.number(jwk.e, "e", in: file, mostCharacters: 63, &numbers, at: 2048, index)
+        case .p256?:
+            first = try KeySet.number(jwk.x, "x", in: file, mostCharacters: 43, &numbers, at: 0, index)
+            second = try KeySet.number(jwk.y, "y", in: file, mostCharacters: 43, &numbers, at: 2048, index)
+            // RFC 7518 §6.2.1.2: zeros in front are a part of a coordinate.
+            guard first == 32 else { throw .badMember(index: index, name: "x") }
+            guard second == 32 else { throw .badMember(index: index, name: "y") }
+        case .ed25519?:
+            first = try KeySet.number(jwk.x, "x", in: file, mostCharacters: 43, &numbers, at: 0, index)
+            second = 0
+            guard first == 32 else { throw .badMember(index: index, name: "x") }
+        case nil: preconditionFailure("a key without a kind is for nobody")
+        }
         var name: ByteRange?
         if let kid = jwk.kid {
             let limit = nameEnd + KeySet.mostKeyIDBytes
@@ -178,10 +198,32 @@ public struct KeySet: ~Copyable, Sendable {
             nameEnd += count
         }
         do {
-            let key = try RSAPublicKey(
-                modulus: numbers.bytes(0..<modulus), exponent: numbers.bytes(2048..<(2048 + exponent)))
+            let key = try KeySet.key(
+                jwk.kind(file), numbers.bytes(0..<first), numbers.bytes(2048..<(2048 + second)), usable)
             _ = keys.insert(NamedKey(name: name, key: key))
         } catch { throw .badKey(index: index, error) }
+    }
+
+    private static func key(
+        _ kind: KeyKind?, _ first: RawSpan, _ second: RawSpan, _ usable: SignatureAlgorithms
+    ) throws(VerificationKeyError) -> VerificationKey {
+        switch kind {
+        case .rsa?: try VerificationKey(modulus: first, exponent: second, for: usable)
+        case .p256?: try VerificationKey(x: first, y: second, for: usable)
+        case .ed25519?: try VerificationKey(ed25519: first, for: usable)
+        case nil: throw .unsupportedKind
+        }
+    }
+
+    /// Decodes the number that the member `name` is to have; returns how many bytes it has.
+    private static func number(
+        _ text: JSONText?, _ name: String, in file: RawSpan, mostCharacters: Int, _ target: inout FixedBytes,
+        at offset: Int, _ index: Int
+    ) throws(KeySetError) -> Int {
+        guard let text, !text.isEscaped, text.range.count <= mostCharacters,
+            let count = Base64URL.decode(file[text.range], into: &target, at: offset)
+        else { throw .badMember(index: index, name: name) }
+        return count
     }
 
     private func requireNew(_ name: RawSpan) throws(KeySetError) {
@@ -193,8 +235,17 @@ public struct KeySet: ~Copyable, Sendable {
 
     // MARK: - Choosing
 
-    /// The key that a token with this `kid` was signed with, if it says the truth. `header` is the text of `kid`.
-    func find(_ kid: JSONText?, in header: RawSpan) throws(TokenRefusal) -> SlabID {
+    /// The key that a token with this `kid` and `alg` was signed with, if it says the truth. `header` is the text of `kid`.
+    func find(
+        _ kid: JSONText?, in header: RawSpan, _ algorithm: SignatureAlgorithm
+    ) throws(TokenRefusal) -> SlabID {
+        let id = try find(kid, in: header)
+        // RFC 8725 §3.1: a key is for its own algorithms; the token does not decide.
+        guard keys[id].key.algorithms.contains(algorithm) else { throw .keyNotForAlgorithm }
+        return id
+    }
+
+    private func find(_ kid: JSONText?, in header: RawSpan) throws(TokenRefusal) -> SlabID {
         if let only = keys.name(at: 0), keys.count == 1 {
             // Nothing to choose: a token need not name the one key, and a PEM key has no name to compare with.
             guard let kid, let name = keys[only].name else { return only }
@@ -215,69 +266,5 @@ public struct KeySet: ~Copyable, Sendable {
 
     static func skip(_ reader: inout JSONReader, _ first: JSONToken) throws(KeySetError) {
         do { try reader.skipValue(from: first) } catch { throw .json(error) }
-    }
-}
-
-/// The members of one JSON Web Key that matter here (RFC 7517 §4, RFC 7518 §6.3).
-private struct JWK {
-    var kty: JSONText?
-    var use: JSONText?
-    var alg: JSONText?
-    var kid: JSONText?
-    var n: JSONText?
-    var e: JSONText?
-    var isPrivate = false
-    var isForUs = true
-
-    /// Reads the members of the object that the last token opened, up to its end.
-    init(_ reader: inout JSONReader, _ file: RawSpan, index: Int) throws(KeySetError) {
-        while case .name(let name) = try KeySet.next(&reader) {
-            let first = try KeySet.next(&reader)
-            if name.equals("kty", in: file) {
-                kty = try JWK.text(first, index, "kty")
-            } else if name.equals("use", in: file) {
-                use = try JWK.text(first, index, "use")
-            } else if name.equals("alg", in: file) {
-                alg = try JWK.text(first, index, "alg")
-            } else if name.equals("kid", in: file) {
-                kid = try JWK.text(first, index, "kid")
-            } else if name.equals("n", in: file) {
-                n = try JWK.text(first, index, "n")
-            } else if name.equals("e", in: file) {
-                e = try JWK.text(first, index, "e")
-            } else if name.equals("key_ops", in: file) {
-                try readOperations(&reader, first, file, index: index)
-            } else {
-                // RFC 7518 §6.3.2: `d` is what makes an RSA key private.
-                if name.equals("d", in: file) { isPrivate = true }
-                try KeySet.skip(&reader, first)
-            }
-        }
-        guard let kty else { throw .badMember(index: index, name: "kty") }
-        if !kty.equals("RSA", in: file) { isForUs = false }
-        if let use, !use.equals("sig", in: file) { isForUs = false }
-        if let alg, !alg.equals("RS256", in: file) { isForUs = false }
-    }
-
-    private mutating func readOperations(
-        _ reader: inout JSONReader, _ first: JSONToken, _ file: RawSpan, index: Int
-    ) throws(KeySetError) {
-        guard first == .arrayStart else { throw .badMember(index: index, name: "key_ops") }
-        var canVerify = false
-        while true {
-            let token = try KeySet.next(&reader)
-            if token == .arrayEnd { break }
-            guard case .string(let operation) = token else {
-                throw .badMember(index: index, name: "key_ops")
-            }
-            if operation.equals("verify", in: file) { canVerify = true }
-        }
-        if !canVerify { isForUs = false }
-    }
-
-    private static func text(_ token: JSONToken, _ index: Int, _ name: String) throws(KeySetError) -> JSONText
-    {
-        guard case .string(let text) = token else { throw .badMember(index: index, name: name) }
-        return text
     }
 }

@@ -1,3 +1,4 @@
+import Cryptography
 import JSON
 import Memory
 
@@ -27,14 +28,14 @@ struct TokenParts {
 
 /// What the header of a token says (RFC 7515 §4), as far as it is trusted to say anything.
 struct JOSEHeader {
-    var kid: JSONText?
-    private var algorithm: JSONText?
-    private var type: JSONText?
+    private(set) var kid: JSONText?
+    private(set) var algorithm: JSONText?
+    private(set) var type: JSONText?
     private var isCritical = false
     private var hasKey = false
 
-    /// Reads the header in `bytes` and judges all but its `kid`.
-    init(_ bytes: RawSpan, tokenType: IssuerSettings.TokenType) throws(TokenRefusal) {
+    /// Reads the header in `bytes`; judges nothing but that it is one.
+    init(_ bytes: RawSpan) throws(TokenRefusal) {
         do throws(JSONError) {
             var reader = JSONReader(bytes, maxDepth: 8)
             guard try reader.next() == .objectStart else { throw .badByte(offset: 0) }
@@ -45,13 +46,44 @@ struct JOSEHeader {
             }
             _ = try reader.next()
         } catch { throw .malformed }
-        guard let algorithm else { throw .malformed }
-        guard algorithm.equals("RS256", in: bytes) else { throw .algorithmNotAllowed }
-        guard !isCritical else { throw .criticalHeader }
-        guard !hasKey else { throw .embeddedKey }
-        if tokenType == .accessToken {
-            guard let type, JOSEHeader.isAccessToken(bytes[type.range]) else { throw .wrongType }
+        guard algorithm != nil else { throw .malformed }
+    }
+
+    /// Judges all but its `kid`.
+    func judge(
+        _ rules: borrowing ClaimRules, in bytes: RawSpan
+    ) throws(TokenRefusal) -> SignatureAlgorithm {
+        let algorithm = try judgeAlgorithm(rules, in: bytes)
+        try judgeExtensions()
+        try judgeEmbeddedKey()
+        try judgeType(rules, in: bytes)
+        return algorithm
+    }
+
+    /// RFC 8725 §3.1: one of those that are named, and no other.
+    func judgeAlgorithm(
+        _ rules: borrowing ClaimRules, in bytes: RawSpan
+    ) throws(TokenRefusal) -> SignatureAlgorithm {
+        for number in UInt8(0)..<6 {
+            guard let known = SignatureAlgorithm(rawValue: number), rules.algorithms.contains(known) else {
+                continue
+            }
+            if algorithm?.equals(known.name, in: bytes) == true { return known }
         }
+        throw .algorithmNotAllowed
+    }
+
+    func judgeExtensions() throws(TokenRefusal) {
+        if isCritical { throw .criticalHeader }
+    }
+
+    func judgeEmbeddedKey() throws(TokenRefusal) {
+        if hasKey { throw .embeddedKey }
+    }
+
+    func judgeType(_ rules: borrowing ClaimRules, in bytes: RawSpan) throws(TokenRefusal) {
+        guard rules.tokenType == .accessToken else { return }
+        guard let type, JOSEHeader.isAccessToken(type, in: bytes) else { throw .wrongType }
     }
 
     /// `false` when a member that is read has the wrong kind of value.
@@ -76,7 +108,10 @@ struct JOSEHeader {
     }
 
     /// RFC 9068 §4; media types ignore case, and `application/` may be left out (RFC 7515 §4.1.9).
-    private static func isAccessToken(_ type: RawSpan) -> Bool {
-        type.equalsIgnoringCase("at+jwt") || type.equalsIgnoringCase("application/at+jwt")
+    private static func isAccessToken(_ type: JSONText, in bytes: RawSpan) -> Bool {
+        // No more than a solidus is ever escaped by a sound writer; anything else escaped is another type to us.
+        if type.isEscaped { return type.equals("application/at+jwt", in: bytes) }
+        let text = bytes[type.range]
+        return text.equalsIgnoringCase("at+jwt") || text.equalsIgnoringCase("application/at+jwt")
     }
 }

@@ -3,7 +3,7 @@
     /// Not three parts of canonical base64url, or a header that is no JSON object (RFC 7515 §5.2).
     case malformed
     case tooLong
-    /// `alg` is not the one that is configured (RFC 8725 §3.1).
+    /// `alg` is not one of those that are configured (RFC 8725 §3.1).
     case algorithmNotAllowed
     /// `crit` is there: extensions are not understood (RFC 7515 §4.1.11).
     case criticalHeader
@@ -15,6 +15,8 @@
     case keyNotNamed
     /// No key has that `kid`.
     case unknownKey
+    /// The key of that `kid` is of another kind than `alg` takes, or was made for another algorithm (RFC 8725 §3.1).
+    case keyNotForAlgorithm
     case badSignature
     /// The payload is no JSON object, or a registered claim has the wrong kind of value.
     case malformedClaims
@@ -38,6 +40,7 @@
         case .wrongType: "token_wrong_type"
         case .keyNotNamed: "token_key_not_named"
         case .unknownKey: "token_unknown_key"
+        case .keyNotForAlgorithm: "token_key_not_for_algorithm"
         case .badSignature: "token_bad_signature"
         case .malformedClaims: "token_malformed_claims"
         case .wrongIssuer: "token_wrong_issuer"
@@ -63,6 +66,7 @@
         case .wrongType: "the type of the token is wrong"
         case .keyNotNamed: "the token does not name its key"
         case .unknownKey: "the key of the token is unknown"
+        case .keyNotForAlgorithm: "the key of the token is not for its algorithm"
         case .badSignature: "the signature is wrong"
         case .malformedClaims: "the claims are malformed"
         case .wrongIssuer: "the issuer is wrong"

@@ -1,7 +1,7 @@
 import Cryptography
 public import Memory
 
-/// Verifies the bearer tokens of one issuer (RFC 7519, RS256), and remembers what it found. One for each worker and
+/// Verifies the bearer tokens of one issuer (RFC 7519), and remembers what it found. One for each worker and
 /// issuer: for one thread, with the time as an argument. A token that is remembered costs no allocation and no
 /// signature check.
 ///
@@ -84,7 +84,7 @@ public struct TokenVerifier: ~Copyable, Sendable {
             .claimNotForwardable:
             true
         case .malformed, .tooLong, .algorithmNotAllowed, .criticalHeader, .embeddedKey, .wrongType,
-            .keyNotNamed, .unknownKey, .notYetValid:
+            .keyNotNamed, .unknownKey, .keyNotForAlgorithm, .notYetValid:
             false
         }
     }
@@ -95,21 +95,22 @@ public struct TokenVerifier: ~Copyable, Sendable {
         guard let headerEnd = Base64URL.decode(token[parts.header], into: &scratch, at: 0) else {
             throw .malformed
         }
-        let header = try JOSEHeader(scratch.bytes(0..<headerEnd), tokenType: rules.tokenType)
+        let header = try JOSEHeader(scratch.bytes(0..<headerEnd))
+        let algorithm = try header.judge(rules, in: scratch.bytes(0..<headerEnd))
         guard !parts.signature.isEmpty else { throw .malformed }
-        let key = try keySet.find(header.kid, in: scratch.bytes(0..<headerEnd))
+        let key = try keySet.find(header.kid, in: scratch.bytes(0..<headerEnd), algorithm)
         guard let payloadCount = Base64URL.decode(token[parts.payload], into: &scratch, at: headerEnd),
             let signatureCount = Base64URL.decode(
                 token[parts.signature], into: &scratch, at: headerEnd &+ payloadCount)
         else { throw .malformed }
         let payload = headerEnd..<(headerEnd &+ payloadCount)
         let expires = try TokenVerifier.readClaims(scratch, payload, rules, into: &values, now: now)
-        // RFC 8017 §8.2.2 step 1: a signature of another length is none, and costs nothing to refuse.
+        // RFC 8017 §8.2.2 step 1, RFC 7518 §3.4: a signature of another length is none, and costs nothing to refuse.
         guard signatureCount == keySet.keys[key].key.signatureByteCount else { throw .badSignature }
         signatureChecks &+= 1
         let signature = payload.upperBound..<(payload.upperBound &+ signatureCount)
         let isSigned = TokenVerifier.isSigned(
-            token[parts.signed], by: &keySet.keys[key].key, scratch, signature)
+            token[parts.signed], by: &keySet.keys[key].key, algorithm, scratch, signature)
         guard isSigned else { throw .badSignature }
         return expires
     }
@@ -128,9 +129,10 @@ public struct TokenVerifier: ~Copyable, Sendable {
     }
 
     private static func isSigned(
-        _ signed: RawSpan, by key: inout RSAPublicKey, _ scratch: borrowing FixedBytes, _ range: Range<Int>
+        _ signed: RawSpan, by key: inout VerificationKey, _ algorithm: SignatureAlgorithm,
+        _ scratch: borrowing FixedBytes, _ range: Range<Int>
     ) -> Bool {
-        key.verify(signed, signature: scratch.bytes(range))
+        key.verify(signed, signature: scratch.bytes(range), algorithm)
     }
 
     // MARK: - Reading an accepted token

@@ -48,10 +48,6 @@ import Testing
                 "3:63: 'keep_if_unreachable' is not built yet in this version"
             ),
             (
-                "auth: {main: {jwt: {issuer: i, audience: [a], keys: {file: f}, algorithms: [ES256]}}}",
-                "3:77: 'ES256' is not built yet in this version"
-            ),
-            (
                 "limits: {client: {rate: [60/min, 1000/h]}}",
                 "4:25: several windows of one limit are not built yet in this version"
             ),

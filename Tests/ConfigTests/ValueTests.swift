@@ -272,9 +272,19 @@ import Testing
     @Test(
         "Auth: RFC 8725 §3.2, no algorithm but those built; fields and claims that can be told apart",
         arguments: [
-            ("algorithms: [none]", "3:77: 'none' cannot be used; the algorithm is RS256"),
-            ("algorithms: [HS256]", "3:77: 'HS256' cannot be used; the algorithm is RS256"),
-            ("algorithms: [rs256]", "3:77: algorithms must be RS256, found 'rs256'"),
+            (
+                "algorithms: [none]",
+                "3:77: 'none' cannot be used; algorithms are RS256, RS384, RS512, PS256, ES256 or EdDSA"
+            ),
+            (
+                "algorithms: [HS256]",
+                "3:77: 'HS256' cannot be used; algorithms are RS256, RS384, RS512, PS256, ES256 or EdDSA"
+            ),
+            (
+                "algorithms: [rs256]",
+                "3:77: algorithms must be RS256, RS384, RS512, PS256, ES256 or EdDSA, found 'rs256'"
+            ),
+            ("algorithms: [ES256, RS256, ES256]", "3:91: 'ES256' stands in algorithms already"),
             ("algorithms: []", "3:76: algorithms must have at least 1 entry"),
             ("leeway: 11m", "3:72: leeway must be from 0s to 10m, found '11m'"),
             ("require_claims: sub", "3:80: require_claims must be a list, found 'sub'"),

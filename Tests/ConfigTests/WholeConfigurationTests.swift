@@ -49,7 +49,7 @@ private let whole = """
         jwt:
           issuer: https://i.example
           audience: [a, b]
-          algorithms: [RS256]
+          algorithms: [RS256, RS384, RS512, PS256, ES256, EdDSA]
           leeway: 0s
           require_claims: [sub, org]
           max_token: 4KiB

@@ -53,6 +53,26 @@ enum Known {
         vo+NN2nLO8CVgzn5ZfvRh1/0MWqbX2M0ncpr+voOXo387kKG2ARV41DwaQ==
         -----END PUBLIC KEY-----
         """
+    /// `openssl genpkey -algorithm ed25519 | openssl pkey -pubout`
+    static let pemEd25519 = """
+        -----BEGIN PUBLIC KEY-----
+        MCowBQYDK2VwAyEAQmcDzAxzlNtKmGzIx7ywe+9s+bHrexdRyMTjLs69kmE=
+        -----END PUBLIC KEY-----
+        """
+    /// `openssl ecparam -name secp384r1 -genkey | openssl ec -pubout`
+    static let pemP384 = """
+        -----BEGIN PUBLIC KEY-----
+        MHYwEAYHKoZIzj0CAQYFK4EEACIDYgAEizsb8xyheiuIOGGGS1G1F0YXE4d0i7Vc
+        +Fi37ZUzIQp90but5eFAiKyig+PVJLOZEFZm5SRmHpCqu3avwZPxmQTZsuGn6Wny
+        GtV/l8n7/OfR3wZry/QfPXl9bh6aQvq+
+        -----END PUBLIC KEY-----
+        """
+    /// `openssl genpkey -algorithm x25519 | openssl pkey -pubout`
+    static let pemX25519 = """
+        -----BEGIN PUBLIC KEY-----
+        MCowBQYDK2VuAyEAT8Fex2DvLvb9BVf+i/nNnQPIVtP09RJmeIEksCajbD4=
+        -----END PUBLIC KEY-----
+        """
     /// `openssl genpkey -algorithm RSA-PSS | openssl pkey -pubout`
     static let pemPSS = """
         -----BEGIN PUBLIC KEY-----

@@ -3,14 +3,14 @@ import Memory
 import Testing
 
 @Suite("RFC 7518 §3.3 RSASSA-PKCS1-v1_5 with SHA-256") struct RSATests {
-    private func exampleKey() throws -> RSAPublicKey {
+    private func exampleKey() throws -> VerificationKey {
         let (modulus, exponent) = (Known.modulus, Known.exponent)
-        return try RSAPublicKey(modulus: modulus.rawSpan, exponent: exponent.rawSpan)
+        return try VerificationKey(modulus: modulus.rawSpan, exponent: exponent.rawSpan, for: .rs256)
     }
 
     private func verify(_ message: [UInt8], _ signature: [UInt8]) throws -> Bool {
         var key = try exampleKey()
-        return key.verify(message.rawSpan, signature: signature.rawSpan)
+        return key.verify(message.rawSpan, signature: signature.rawSpan, .rs256)
     }
 
     @Test("RFC 7515 A.2: the example's signature is accepted, again and again with one key") func example()
@@ -19,8 +19,8 @@ import Testing
         var key = try exampleKey()
         let (signed, signature, other) = (Known.signed, Known.signature, Known.modulus)
         for _ in 0..<3 {
-            let isValid = key.verify(signed.rawSpan, signature: signature.rawSpan)
-            let isForged = key.verify(other.rawSpan, signature: signature.rawSpan)
+            let isValid = key.verify(signed.rawSpan, signature: signature.rawSpan, .rs256)
+            let isForged = key.verify(other.rawSpan, signature: signature.rawSpan, .rs256)
             #expect(isValid && !isForged)
         }
         let facts = (key.bits, key.signatureByteCount)
@@ -56,36 +56,36 @@ import Testing
     {
         let modulus = [0] + Known.modulus
         let (exponent, signed, signature) = (Known.exponent, Known.signed, Known.signature)
-        var key = try RSAPublicKey(modulus: modulus.rawSpan, exponent: exponent.rawSpan)
-        let isValid = key.verify(signed.rawSpan, signature: signature.rawSpan)
+        var key = try VerificationKey(modulus: modulus.rawSpan, exponent: exponent.rawSpan, for: .rs256)
+        let isValid = key.verify(signed.rawSpan, signature: signature.rawSpan, .rs256)
         #expect(isValid)
     }
 
     private func numbers(_ modulus: [UInt8], _ exponent: [UInt8]) throws {
-        _ = try RSAPublicKey(modulus: modulus.rawSpan, exponent: exponent.rawSpan)
+        _ = try VerificationKey(modulus: modulus.rawSpan, exponent: exponent.rawSpan, for: .rs256)
     }
 
     @Test("numbers that make no safe key are refused") func numbersRefused() {
         let modulus = Known.modulus
-        #expect(throws: RSAKeyError.weak) { try numbers([], [1, 0, 1]) }
-        #expect(throws: RSAKeyError.weak) { try numbers(modulus, []) }
-        #expect(throws: RSAKeyError.weak) { try numbers(modulus, [1]) }
-        #expect(throws: RSAKeyError.weak) { try numbers(modulus, [1, 0, 0]) }
-        #expect(throws: RSAKeyError.weak) { try numbers(modulus, [1, 0, 0, 0, 0, 0, 0, 0, 1]) }
-        #expect(throws: RSAKeyError.weak) { try numbers(modulus, [UInt8](repeating: 1, count: 17)) }
-        #expect(throws: RSAKeyError.weak) { try numbers(Known.prime, [1, 0, 1]) }
-        #expect(throws: RSAKeyError.weak) { try numbers(modulus.dropLast() + [0], [1, 0, 1]) }
-        #expect(throws: RSAKeyError.size(bits: 1024)) {
+        #expect(throws: VerificationKeyError.weak) { try numbers([], [1, 0, 1]) }
+        #expect(throws: VerificationKeyError.weak) { try numbers(modulus, []) }
+        #expect(throws: VerificationKeyError.weak) { try numbers(modulus, [1]) }
+        #expect(throws: VerificationKeyError.weak) { try numbers(modulus, [1, 0, 0]) }
+        #expect(throws: VerificationKeyError.weak) { try numbers(modulus, [1, 0, 0, 0, 0, 0, 0, 0, 1]) }
+        #expect(throws: VerificationKeyError.weak) { try numbers(modulus, [UInt8](repeating: 1, count: 17)) }
+        #expect(throws: VerificationKeyError.weak) { try numbers(Known.prime, [1, 0, 1]) }
+        #expect(throws: VerificationKeyError.weak) { try numbers(modulus.dropLast() + [0], [1, 0, 1]) }
+        #expect(throws: VerificationKeyError.size(bits: 1024)) {
             try numbers(Array(modulus.prefix(128)), [1, 0, 1])
         }
-        #expect(throws: RSAKeyError.size(bits: 8208)) {
+        #expect(throws: VerificationKeyError.size(bits: 8208)) {
             try numbers([UInt8](repeating: 0xff, count: 1026), [1, 0, 1])
         }
     }
 
     private func pem(_ text: String) throws {
         let bytes = Array(text.utf8)
-        _ = try RSAPublicKey(pem: bytes.rawSpan)
+        _ = try VerificationKey(pem: bytes.rawSpan, for: .rs256)
     }
 
     @Test("a PEM key of RSA is read, in either wrapping") func pemAccepted() throws {
@@ -94,19 +94,19 @@ import Testing
     }
 
     @Test("a PEM text that is no RSA key for signatures is refused with the reason") func pemRefused() {
-        #expect(throws: RSAKeyError.size(bits: 1024)) { try pem(Known.pem1024) }
-        #expect(throws: RSAKeyError.notRSA) { try pem(Known.pemEC) }
-        #expect(throws: RSAKeyError.notRSA) { try pem(Known.pemPSS) }
-        #expect(throws: RSAKeyError.unreadable) { try pem("") }
-        #expect(throws: RSAKeyError.unreadable) { try pem("no key") }
-        #expect(throws: RSAKeyError.isPrivate) {
+        #expect(throws: VerificationKeyError.size(bits: 1024)) { try pem(Known.pem1024) }
+        #expect(throws: VerificationKeyError.notForAlgorithms(.p256)) { try pem(Known.pemEC) }
+        #expect(throws: VerificationKeyError.unsupportedKind) { try pem(Known.pemPSS) }
+        #expect(throws: VerificationKeyError.unreadable) { try pem("") }
+        #expect(throws: VerificationKeyError.unreadable) { try pem("no key") }
+        #expect(throws: VerificationKeyError.isPrivate) {
             try pem("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
         }
     }
 
     @Test("no prefix of a PEM key is a key") func prefixes() {
         for count in 0..<(Known.pemPKCS1.utf8.count - 1) {
-            #expect(throws: RSAKeyError.self) { try pem(String(Known.pemPKCS1.prefix(count))) }
+            #expect(throws: VerificationKeyError.self) { try pem(String(Known.pemPKCS1.prefix(count))) }
         }
     }
 }

@@ -244,4 +244,20 @@ private func resolved(_ text: JSONText, in bytes: [UInt8]) -> String {
         #expect(lower == down)
         #expect(upper == up)
     }
+
+    @Test(
+        "§6: what is beyond a double is no finite number, however it is written",
+        arguments: [
+            ("0", true), ("-7", true), ("1e307", true), ("9.9e307", true), ("1e308", false),
+            ("-1e400", false),
+            ("0e999999999999", true), ("0.000e400", true), ("0.0001e311", true), ("0.0001e312", false),
+            ("1e-400", true), ("1e99999999999999999999", false), ("1e-99999999999999999999", true),
+            ("0." + String(repeating: "0", count: 400) + "1e500", true),
+            (String(repeating: "9", count: 308), true), (String(repeating: "9", count: 309), false),
+        ])
+    func finite(text: String, isFinite: Bool) {
+        let bytes = Array(text.utf8)
+        let found = JSONNumber.isFinite(bytes.rawSpan)
+        #expect(found == isFinite)
+    }
 }

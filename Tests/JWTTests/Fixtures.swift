@@ -1,3 +1,4 @@
+import Cryptography
 import Foundation
 import JWT
 import Memory
@@ -52,9 +53,13 @@ enum Fixtures {
             cacheEntries: cacheEntries, negativeSeconds: negativeSeconds)
     }
 
-    static func keys(_ name: String = "a-and-b.json") throws -> KeySet {
+    static let everyAlgorithm: SignatureAlgorithms = [.rs256, .rs384, .rs512, .ps256, .es256, .edDSA]
+
+    static func keys(
+        _ name: String = "a-and-b.json", _ algorithms: SignatureAlgorithms = .rs256
+    ) throws -> KeySet {
         let bytes = file(name)
-        return try KeySet(file: bytes.rawSpan)
+        return try KeySet(file: bytes.rawSpan, algorithms: algorithms)
     }
 
     static func verifier(_ settings: IssuerSettings? = nil, keys name: String = "a-and-b.json") throws

@@ -7,6 +7,10 @@ import Testing
 @Suite("RFC 7517 §5 JWK Set, and PEM files") struct KeySetTests {
     private func read(_ text: String) throws { try read(Array(text.utf8)) }
     private func read(_ bytes: [UInt8]) throws { _ = try KeySet(file: bytes.rawSpan) }
+    private func readAll(_ text: String) throws {
+        let bytes = Array(text.utf8)
+        _ = try KeySet(file: bytes.rawSpan, algorithms: Fixtures.everyAlgorithm)
+    }
 
     private static let good = String(decoding: Fixtures.file("a.json"), as: UTF8.self)
 
@@ -72,6 +76,42 @@ import Testing
         }
     }
 
+    private static let x = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU"
+    private static let y = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"
+    private static let ed = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"
+
+    @Test("RFC 7518 §6.2, RFC 8037 §2: keys on curves are read whole or refused with the reason")
+    func curves() throws {
+        func ec(_ more: String) -> String { #"{"keys":[{"kty":"EC",\#(more)}]}"# }
+        func okp(_ more: String) -> String { #"{"keys":[{"kty":"OKP",\#(more)}]}"# }
+        try readAll(ec(#""crv":"P-256","x":"\#(Self.x)","y":"\#(Self.y)""#))
+        try readAll(okp(#""crv":"Ed25519","x":"\#(Self.ed)""#))
+        let table: [(String, KeySetError)] = [
+            (ec(#""x":"\#(Self.x)","y":"\#(Self.y)""#), .badMember(index: 0, name: "crv")),
+            (okp(#""x":"\#(Self.ed)""#), .badMember(index: 0, name: "crv")),
+            (ec(#""crv":1"#), .badMember(index: 0, name: "crv")),
+            (ec(#""crv":"P-256","y":"\#(Self.y)""#), .badMember(index: 0, name: "x")),
+            (ec(#""crv":"P-256","x":"\#(Self.x)""#), .badMember(index: 0, name: "y")),
+            (ec(#""crv":"P-256","x":"AQAB","y":"\#(Self.y)""#), .badMember(index: 0, name: "x")),
+            (ec(#""crv":"P-256","x":"\#(Self.x)","y":"AQAB""#), .badMember(index: 0, name: "y")),
+            (ec(#""crv":"P-256","x":"\#(Self.x)A","y":"\#(Self.y)""#), .badMember(index: 0, name: "x")),
+            (ec(#""crv":"P-256","x":"\#(Self.x)","y":"\#(Self.x)""#), .badKey(index: 0, .weak)),
+            (ec(#""crv":"P-256","x":"\#(Self.x)","y":"\#(Self.y)","d":"AA""#), .privateKey(index: 0)),
+            (ec(#""crv":"P-256","x":"\#(Self.x)","y":"\#(Self.y)","alg":"EdDSA""#), .noUsableKey),
+            (ec(#""crv":"P-256","x":"\#(Self.x)","y":"\#(Self.y)","alg":"ES384""#), .noUsableKey),
+            (ec(#""crv":"P-256","x":"\#(Self.x)","y":"\#(Self.y)","use":"enc""#), .noUsableKey),
+            (ec(#""crv":"P-256","x":"\#(Self.x)","y":"\#(Self.y)","key_ops":["sign"]"#), .noUsableKey),
+            (ec(#""crv":"P-384","x":"AA","y":"AA""#), .noUsableKey),
+            (ec(#""crv":"Ed25519","x":"\#(Self.ed)""#), .noUsableKey),
+            (okp(#""crv":"Ed448","x":"AA""#), .noUsableKey), (okp(#""crv":"X25519","x":"AA""#), .noUsableKey),
+            (okp(#""crv":"Ed25519""#), .badMember(index: 0, name: "x")),
+            (okp(#""crv":"Ed25519","x":"AQAB""#), .badMember(index: 0, name: "x")),
+            (okp(#""crv":"Ed25519","x":"\#(Self.ed)","d":"AA""#), .privateKey(index: 0)),
+            (okp(#""crv":"Ed25519","x":"\#(Self.ed)","alg":"ES256""#), .noUsableKey),
+        ]
+        for (text, error) in table { #expect(throws: error, "\(text)") { try readAll(text) } }
+    }
+
     @Test("no prefix of a JWKS is one") func prefixes() {
         let bytes = Array(Self.good.utf8.dropLast())
         for count in bytes.indices {
@@ -123,13 +163,15 @@ import Testing
         var parts = Parts()
         change(&parts)
         return try IssuerSettings(
-            issuer: parts.issuer, audiences: parts.audiences, leewaySeconds: parts.leeway,
+            issuer: parts.issuer, audiences: parts.audiences, algorithms: parts.algorithms,
+            leewaySeconds: parts.leeway,
             requiredClaims: parts.required, maxTokenBytes: parts.maxTokenBytes, tokenType: parts.type,
             forwards: parts.forwards, cacheEntries: parts.cacheEntries, negativeSeconds: parts.negative)
     }
     private struct Parts {
         var issuer = "i"
         var audiences = ["a", "b"]
+        var algorithms = SignatureAlgorithms.rs256
         var leeway = 30
         var required = ["sub"]
         var maxTokenBytes = 8192
@@ -147,7 +189,8 @@ import Testing
         let others = try [
             make { $0.issuer = "j" }, make { $0.audiences = ["ab"] }, make { $0.audiences = ["b", "a"] },
             make { $0.leeway = 31 }, make { $0.required = [] }, make { $0.maxTokenBytes = 8193 },
-            make { $0.type = .accessToken },
+            make { $0.type = .accessToken }, make { $0.algorithms = .rs384 },
+            make { $0.algorithms = [.rs256, .rs384] },
             make { $0.forwards[0] = .init(fieldName: "Y", claimName: "sub") },
             make { $0.forwards[0] = .init(fieldName: "X", claimName: "sut") }, make { $0.forwards = [] },
             make { $0.cacheEntries = 11 }, make { $0.negative = 11 },
@@ -159,7 +202,8 @@ import Testing
     @Test("settings beyond the named limits are refused") func limits() {
         let names = (0..<17).map { "c\($0)" }
         let wrong: [(inout Parts) -> Void] = [
-            { $0.issuer = "" }, { $0.audiences = [] }, { $0.audiences = [""] }, { $0.leeway = -1 },
+            { $0.issuer = "" }, { $0.audiences = [] }, { $0.audiences = [""] }, { $0.algorithms = [] },
+            { $0.leeway = -1 },
             { $0.leeway = 86_401 }, { $0.required = names }, { $0.required = [""] },
             { $0.maxTokenBytes = 255 }, { $0.maxTokenBytes = 65_537 },
             { $0.forwards = names.map { .init(fieldName: "X", claimName: $0) } }, { $0.cacheEntries = -1 },
