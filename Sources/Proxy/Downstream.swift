@@ -23,21 +23,54 @@ enum DownstreamPhase: UInt8 {
 
 /// One client's connection. It owns no block while it is idle.
 struct Downstream: ~Copyable {
+    // Idle connections are counted in thousands, so the narrow fields stand together.
     let descriptor: Descriptor
     /// Index of the listener's name in the process-wide table.
-    let listenerLabel: Int
+    let listenerLabel: Int32
     /// Who is at the other end: of the socket, or of the proxy in front that said so before its first byte.
     private(set) var peer: SocketAddress
     private(set) var hasTLS: Bool
     /// The proxy in front named nobody: what this connection says of others is not believed, though the proxy is trusted.
     private(set) var isUnnamed = false
-    /// Whether it is counted among those of its client.
-    var isCounted = false
-    /// As which client; a reload may change what counts as one.
-    var countedAs = SocketAddress(high: 0, low: 0, port: 0, isV6: false)
+    /// By how many bits of its address it is counted among those of its client; a reload may change what counts as one.
+    /// `nil` while it is not counted.
+    var countedBits: UInt8?
     /// What the handshake agreed on.
     var tlsVersion = AccessRecord.TLSVersion.none
     var phase: DownstreamPhase
+
+    /// Whether the answer under way is the last on this connection.
+    var closesAfterAnswer = false
+    /// The end of the connection is the end of the last answer.
+    var answersUntilEnd = false
+    /// All is written: close when the kernel has taken it.
+    var closesAfterFlush = false
+    /// After the flush, shut down writing and linger.
+    var lingersAfterFlush = false
+    /// After the flush, shut down writing and read on: the service has ended its side of a tunnel.
+    var endsWriting = false
+    var hasSentGoAway = false
+    /// Whether the second step, with the last stream's id, has been taken too.
+    var hasSentLastGoAway = false
+    var hasSaidGoodbye = false
+    var mayHaveMore = false
+    var isEnding = false
+    var hasEnded = false
+    var isDirty = false
+    var isQueued = false
+    var isBlocked = false
+    /// Watched for writing since a write was blocked.
+    var watchesWriting = false
+
+    /// Exchanges on streams of this connection.
+    var openStreams: Int32 = 0
+    var scannedBytes: Int32 = 0
+    var lingeredBytes: Int32 = 0
+    /// Bytes read in this turn.
+    var turnBytes: Int32 = 0
+    /// Exchanges that this connection began.
+    var exchangeCount = 0
+
     var tls: TLSSession?
     var session: HTTP2Session?
 
@@ -52,37 +85,6 @@ struct Downstream: ~Copyable {
 
     /// The exchange under way (HTTP/1: one at a time).
     var exchange = SlabID.none
-    var scannedBytes = 0
-    /// Exchanges that this connection began.
-    var exchangeCount = 0
-    /// Whether the answer under way is the last on this connection.
-    var closesAfterAnswer = false
-    /// The end of the connection is the end of the last answer.
-    var answersUntilEnd = false
-    /// All is written: close when the kernel has taken it.
-    var closesAfterFlush = false
-    /// After the flush, shut down writing and linger.
-    var lingersAfterFlush = false
-    /// After the flush, shut down writing and read on: the service has ended its side of a tunnel.
-    var endsWriting = false
-    var lingeredBytes = 0
-    var hasSentGoAway = false
-    /// Whether the second step, with the last stream's id, has been taken too.
-    var hasSentLastGoAway = false
-    /// Exchanges on streams of this connection.
-    var openStreams = 0
-    var hasSaidGoodbye = false
-
-    var mayHaveMore = false
-    var isEnding = false
-    var hasEnded = false
-    var isDirty = false
-    var isQueued = false
-    var isBlocked = false
-    /// Watched for writing since a write was blocked.
-    var watchesWriting = false
-    /// Bytes read in this turn.
-    var turnBytes = 0
 
     var deadline = UInt64.max
     /// When a head of HTTP/2 that has begun to arrive must be whole.
@@ -102,7 +104,7 @@ struct Downstream: ~Copyable {
         descriptor: consuming Descriptor, listenerLabel: Int, peer: SocketAddress
     ) {
         self.descriptor = descriptor
-        self.listenerLabel = listenerLabel
+        self.listenerLabel = Int32(listenerLabel)
         self.peer = peer
         hasTLS = false
         phase = .preamble

@@ -239,7 +239,8 @@ public struct Snapshot: ~Copyable, Sendable {
     let listeners: FixedArray<ListenerPlan>
     let http: HTTPSettings
     let trustedProxies: FixedArray<AddressRange>
-    let ipv6Mask: (high: UInt64, low: UInt64)
+    /// How many bits of an IPv6 address are one client.
+    let clientBits: UInt8
     let requestIDField: FixedArray<UInt8>
     let requestIDAcceptance: RequestIDAcceptance
     let echoesRequestID: Bool
@@ -266,10 +267,7 @@ public struct Snapshot: ~Copyable, Sendable {
         self.listeners = listeners
         self.http = http
         self.trustedProxies = FixedArray(trustedProxies)
-        ipv6Mask = (
-            AddressRange.mask(bits: min(ipv6PrefixBits, 64)),
-            AddressRange.mask(bits: max(ipv6PrefixBits - 64, 0))
-        )
+        clientBits = UInt8(clamping: min(ipv6PrefixBits, 128))
         self.requestIDField = FixedArray(requestIDField)
         self.requestIDAcceptance = requestIDAcceptance
         self.echoesRequestID = echoesRequestID

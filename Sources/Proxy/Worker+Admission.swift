@@ -74,7 +74,8 @@ extension Worker {
         let isTrusted = !downstreams[downstream].isUnnamed && snapshots[current].trusts(peer)
         takeRequestID(id, bytes, isTrusted: isTrusted, loop)
         noteHead(id, bytes)
-        guard let listener = snapshots[current].listener(label: downstreams[downstream].listenerLabel) else {
+        guard let listener = snapshots[current].listener(label: Int(downstreams[downstream].listenerLabel))
+        else {
             return .noRoute
         }
         let securePort = snapshots[current].listeners[listener].securePort

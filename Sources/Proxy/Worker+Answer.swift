@@ -363,7 +363,7 @@ extension Worker {
         record.route = facts.routeLabel
         record.service = facts.serviceLabel
         record.endpoint = facts.endpoint
-        record.listener = downstreams[downstream].listenerLabel
+        record.listener = Int(downstreams[downstream].listenerLabel)
         record.status = facts.status
         record.reason = reason
         switch facts.version {

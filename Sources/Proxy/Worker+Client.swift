@@ -68,10 +68,15 @@ extension Worker {
 }
 
 extension Snapshot {
-    /// What counts as one client: the address, or the prefix of an IPv6 one.
-    func clientKey(_ address: SocketAddress) -> SocketAddress {
-        guard address.isV6 else { return address }
-        return SocketAddress(
-            high: address.high & ipv6Mask.high, low: address.low & ipv6Mask.low, port: 0, isV6: true)
+    func clientKey(_ address: SocketAddress) -> SocketAddress { address.client(bits: clientBits) }
+}
+
+extension SocketAddress {
+    /// What counts as one client: the address, or so many bits of an IPv6 one.
+    func client(bits: UInt8) -> SocketAddress {
+        guard isV6 else { return self }
+        let highMask = AddressRange.mask(bits: min(Int(bits), 64))
+        let lowMask = AddressRange.mask(bits: max(Int(bits) &- 64, 0))
+        return SocketAddress(high: high & highMask, low: low & lowMask, port: 0, isV6: true)
     }
 }

@@ -130,11 +130,10 @@ extension Worker {
         // Behind a trusted proxy many clients share its connections; who has no address cannot be told from another.
         if !peer.isUnix, !snapshots[current].trusts(peer) {
             let most = snapshots[current].listeners[listener].connectionsPerClient
-            let key = snapshots[current].clientKey(peer)
+            let key = peer.client(bits: snapshots[current].clientBits)
             switch key.withAddressBytes({ settings.clients.enter($0, limit: most) }) {
             case .counted:
-                downstreams[id].isCounted = true
-                downstreams[id].countedAs = key
+                downstreams[id].countedBits = snapshots[current].clientBits
             case .uncounted: break
             case .refused:
                 settings.meters.countConnectionRefused()
@@ -165,9 +164,8 @@ extension Worker {
     }
 
     private mutating func uncount(_ id: SlabID) {
-        guard downstreams[id].isCounted else { return }
-        downstreams[id].isCounted = false
-        downstreams[id].countedAs.withAddressBytes { settings.clients.leave($0) }
+        guard let bits = downstreams[id].countedBits.take() else { return }
+        downstreams[id].peer.client(bits: bits).withAddressBytes { settings.clients.leave($0) }
     }
 
     /// Looks for what the proxy in front has to say; once it has, the connection goes on as its client's.
@@ -188,7 +186,7 @@ extension Worker {
         case .complete(_, let ends):
             downstreams[id].take(client: ends?.source)
             // The listener may be gone since: then nothing says what is spoken here.
-            guard let listener = snapshots[current].listener(label: downstreams[id].listenerLabel),
+            guard let listener = snapshots[current].listener(label: Int(downstreams[id].listenerLabel)),
                 welcome(id, listener: listener, &loop)
             else {
                 close(id, &loop)
@@ -221,7 +219,7 @@ extension Worker {
         loop.remove(downstreams[id].descriptor.number)
         if reset || isCut { downstreams[id].descriptor.resetOnClose() }
         uncount(id)
-        settings.listenerCounts.add(-1, at: downstreams[id].listenerLabel)
+        settings.listenerCounts.add(-1, at: Int(downstreams[id].listenerLabel))
         _ = downstreams.remove(id)
         settings.connectionCounts.add(-1, at: settings.index)
         settings.meters.countConnectionClosed()

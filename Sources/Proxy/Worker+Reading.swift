@@ -100,7 +100,7 @@ extension Worker {
         let isBody = !exchange.isNone && (exchanges[exchange].requestBody.remainingLength ?? 0) > 16384
         switch downstreams[id].receive(isBody: isBody, from: blocks) {
         case .bytes(let count):
-            downstreams[id].turnBytes &+= count
+            downstreams[id].turnBytes &+= Int32(count)
             let room =
                 downstreams[id].hasTLS
                 ? downstreams[id].ciphertext.tailRoom : downstreams[id].inbound.tailRoom
@@ -207,7 +207,7 @@ extension Worker {
     private mutating func discardLingering(_ id: SlabID) {
         let count = downstreams[id].inbound.byteCount
         downstreams[id].inbound.removeAll()
-        downstreams[id].lingeredBytes &+= count
+        downstreams[id].lingeredBytes &+= Int32(count)
         // Enough is read. But to close now would send a reset, which can overtake the answer in a client that is still
         // busy sending: it gets what is left of the time.
         if downstreams[id].lingeredBytes > Worker.lingerBytes { downstreams[id].hasEnded = true }
@@ -236,7 +236,7 @@ extension Worker {
     private mutating func readHead(_ id: SlabID, _ loop: inout EventLoop) -> Bool {
         var inbound = ByteQueue()
         swap(&inbound, &downstreams[id].inbound)
-        var scanned = downstreams[id].scannedBytes
+        var scanned = Int(downstreams[id].scannedBytes)
         requestHead.reset()
         let limits = snapshots[current].http.limits
         var step = RequestParser.parse(
@@ -261,7 +261,7 @@ extension Worker {
                 // The clock of a head runs from its first byte, however it drips.
                 setReadDeadline(id, loop.now &+ snapshots[current].http.headTimeout, &loop)
             }
-            downstreams[id].scannedBytes = max(scanned, 1)
+            downstreams[id].scannedBytes = Int32(max(scanned, 1))
             swap(&inbound, &downstreams[id].inbound)
             return false
         case .refused(let error):
