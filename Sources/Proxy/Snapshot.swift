@@ -285,12 +285,14 @@ public struct Snapshot: ~Copyable, Sendable {
         return false
     }
 
-    func uses(endpoint: Int, identity: UInt64) -> Bool {
+    /// Whether any service has the endpoint; with `identity`, secured just so.
+    func uses(endpoint: Int, identity: UInt64? = nil) -> Bool {
         for service in 0..<services.count {
             for index in 0..<services[service].endpoints.count
-            where services[service].endpoints[index].index == endpoint
-                && services[service].endpoints[index].security.identity == identity
-            { return true }
+            where services[service].endpoints[index].index == endpoint {
+                let secured = services[service].endpoints[index].security.identity
+                if identity == nil || identity == secured { return true }
+            }
         }
         return false
     }

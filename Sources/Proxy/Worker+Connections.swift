@@ -454,15 +454,28 @@ extension Worker {
         }
     }
 
-    /// Idle connections to endpoints that the configuration no longer names have no use.
+    /// Idle connections to endpoints that the configuration no longer names, or secures otherwise, have no use. One of HTTP/2
+    /// that is secured otherwise now takes no more streams, and one that is being made is made anew for those who wait.
     private mutating func closeUnusedPools(_ loop: inout EventLoop) {
         for index in 0..<pools.connections.walkCount {
-            guard let id = pools.connections.name(at: index),
-                pools.connections[id].phase == .idle || pools.connections[id].phase == .shared,
-                pools.connections[id].streams == 0
-            else { continue }
+            guard let id = pools.connections.name(at: index) else { continue }
             let (endpoint, identity) = (pools.connections[id].endpoint, pools.connections[id].identity)
-            if !snapshots[current].uses(endpoint: endpoint, identity: identity) { _ = pools.close(id, &loop) }
+            guard !snapshots[current].uses(endpoint: endpoint, identity: identity) else { continue }
+            let isIdle =
+                pools.connections[id].phase == .idle
+                || pools.connections[id].phase == .shared && pools.connections[id].streams == 0
+            if isIdle {
+                _ = pools.close(id, &loop)
+            } else if pools.connections[id].isHTTP2, snapshots[current].uses(endpoint: endpoint) {
+                if pools.connections[id].phase == .shared {
+                    pools.unshare(id)
+                } else {
+                    _ = pools.close(id, &loop)
+                }
+            } else {
+                continue
+            }
+            serveWaiters(endpoint, &loop)
         }
     }
 

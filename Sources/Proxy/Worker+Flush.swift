@@ -74,6 +74,16 @@ extension Worker {
         }
     }
 
+    /// What an exchange in line has waited for in vain.
+    private mutating func vainWait(_ id: SlabID, _ now: UInt64) -> Refusal {
+        let endpoint = exchanges[id].facts.endpoint
+        guard exchanges[id].isToHTTP2, endpoint >= 0 else { return .upstreamOverloaded }
+        // Whoever waits for a connection that is being made waits for its connect.
+        if pools.isConnecting(endpoint: endpoint) { return .upstreamConnectTimeout }
+        return pools.isPaused(endpoint: endpoint, now: now) && !pools.hasShared(endpoint: endpoint)
+            ? .upstreamConnect : .upstreamOverloaded
+    }
+
     mutating func setExchangeDeadline(_ id: SlabID, _ deadline: UInt64, _ loop: inout EventLoop) {
         exchanges[id].deadline = deadline
         armExchange(id, deadline, &loop)
@@ -103,13 +113,7 @@ extension Worker {
         exchanges[id].deadline = .max
         if exchanges[id].serviceDeadline != .max { armExchange(id, exchanges[id].serviceDeadline, &loop) }
         if !exchanges[id].waiter.isNone {
-            // Whoever waits for a connection that is being made waits for its connect.
-            let isConnecting =
-                exchanges[id].isToHTTP2 && pools.isConnecting(endpoint: exchanges[id].facts.endpoint)
-            perform(
-                exchanges[id].machine.handle(
-                    .upstreamTimedOut(isConnecting ? .upstreamConnectTimeout : .upstreamOverloaded)), id,
-                &loop)
+            perform(exchanges[id].machine.handle(.upstreamTimedOut(vainWait(id, loop.now))), id, &loop)
         } else if exchanges[id].stream != nil, exchanges[id].isResponsePaused {
             if hasStreamMoved(id) {
                 setExchangeDeadline(id, loop.now &+ snapshots[current].http.bodyIdleTimeout, &loop)

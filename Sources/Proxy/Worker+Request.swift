@@ -45,7 +45,10 @@ extension Worker {
         writer.text("Host: ")
         let hostStart = writer.byteCount
         let service = snapshots[current].routes[route].service
-        let choice = apart(&pools, snapshots) { $0.pick($1[snapshot].services[service], avoiding: -1) }
+        let began = exchanges[id].facts.began
+        let choice = apart(&pools, snapshots) {
+            $0.pick($1[snapshot].services[service], avoiding: -1, now: began)
+        }
         exchanges[id].endpointChoice = choice
         if snapshots[current].routes[route].preservesHost, !requestHead.authority.isEmpty {
             writer.bytes(bytes[requestHead.authority])
@@ -223,9 +226,7 @@ extension Worker {
             leaseStream(id, &loop)
             return
         }
-        let snapshot = exchanges[id].snapshot
-        let service = snapshots[snapshot].routes[exchanges[id].route].service
-        let choice = exchanges[id].endpointChoice
+        let (snapshot, service, choice) = connectionPlan(id)
         let isFreshOnly = exchanges[id].wantsFreshConnection
         let answer = apart(&pools, snapshots) {
             $0.lease(
@@ -240,19 +241,50 @@ extension Worker {
         case .connecting(let connection):
             exchanges[id].upstream = connection
             exchanges[id].facts.endpoint = pools.connections[connection].endpoint
-            let timeout = snapshots[snapshot].routes[exchanges[id].route].connectTimeout
-            pools.setDeadline(connection, loop.now &+ timeout, &loop)
+            pools.setDeadline(connection, loop.now &+ connectTimeout(id), &loop)
         case .waiting(let waiter):
             exchanges[id].waiter = waiter
             // The first wait's deadline holds, however often the exchange comes back to the line.
-            let timeout = snapshots[snapshot].routes[exchanges[id].route].connectTimeout
-            setExchangeDeadline(id, exchanges[id].facts.leaseBegan &+ timeout, &loop)
+            setExchangeDeadline(id, exchanges[id].facts.leaseBegan &+ connectTimeout(id), &loop)
         case .overloaded:
             perform(exchanges[id].machine.handle(.connectFailed(.upstreamOverloaded)), id, &loop)
         case .failed:
             exchanges[id].failedEndpoint = snapshots[snapshot].services[service].endpoints[choice].index
             perform(exchanges[id].machine.handle(.connectFailed(.upstreamConnect)), id, &loop)
         }
+    }
+
+    mutating func connectTimeout(_ id: SlabID) -> UInt64 {
+        snapshots[exchanges[id].snapshot].routes[exchanges[id].route].connectTimeout
+    }
+
+    /// The snapshot, the service in it and the endpoint of that by which a connection for the exchange is made: the exchange's
+    /// own, or, where a reload has come since it began, what is said of the same endpoint now. How a service is secured is
+    /// no part of what was promised to a request that has waited: a certificate that was taken back is not to be shown again.
+    mutating func connectionPlan(_ id: SlabID) -> (snapshot: SlabID, service: Int, choice: Int) {
+        let snapshot = exchanges[id].snapshot
+        let service = snapshots[snapshot].routes[exchanges[id].route].service
+        let choice = exchanges[id].endpointChoice
+        if snapshot == current { return (snapshot, service, choice) }
+        return presentPlan(snapshot, service, choice)
+    }
+
+    @inline(never) private mutating func presentPlan(
+        _ snapshot: SlabID, _ service: Int, _ choice: Int
+    ) -> (snapshot: SlabID, service: Int, choice: Int) {
+        let name = snapshots[snapshot].services[service].index
+        let isHTTP2 = snapshots[snapshot].services[service].isHTTP2
+        let endpoint = snapshots[snapshot].services[service].endpoints[choice].index
+        for other in 0..<snapshots[current].services.count
+        where snapshots[current].services[other].index == name
+            && snapshots[current].services[other].isHTTP2 == isHTTP2
+        {
+            for index in 0..<snapshots[current].services[other].endpoints.count
+            where snapshots[current].services[other].endpoints[index].index == endpoint {
+                return (current, other, index)
+            }
+        }
+        return (snapshot, service, choice)
     }
 
     /// The next try: another endpoint if there is one, and never a kept connection.
@@ -262,7 +294,9 @@ extension Worker {
         exchanges[id].wantsFreshConnection = true
         exchanges[id].facts.leaseBegan = loop.now
         let failed = exchanges[id].failedEndpoint
-        let choice = apart(&pools, snapshots) { $0.pick($1[snapshot].services[service], avoiding: failed) }
+        let choice = apart(&pools, snapshots) {
+            $0.pick($1[snapshot].services[service], avoiding: failed, now: loop.now)
+        }
         if choice != exchanges[id].endpointChoice, !exchanges[id].hostValue.isEmpty {
             guard rewriteHost(id, service: service, choice: choice) else {
                 perform(exchanges[id].machine.handle(.refused(.overloaded)), id, &loop)

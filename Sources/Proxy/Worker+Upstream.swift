@@ -71,12 +71,15 @@ extension Worker {
     mutating func connectFailed(_ id: SlabID, _ reason: Refusal, _ loop: inout EventLoop) {
         let exchange = pools.connections[id].holder
         let endpoint = pools.connections[id].endpoint
-        let isHTTP2 = pools.connections[id].isHTTP2
-        let service = pools.close(id, &loop)
-        if isHTTP2 {
-            failWaiters(endpoint, reason, &loop)
+        if pools.connections[id].isHTTP2 {
+            // Those in line may wait for another, which is made under newer settings.
+            let isAwaited = pools.isPending(id)
+            _ = pools.close(id, &loop)
+            pools.pause(endpoint: endpoint, &loop)
+            if isAwaited { failWaiters(endpoint, reason, &loop) } else { serveWaiters(endpoint, &loop) }
             return
         }
+        let service = pools.close(id, &loop)
         guard exchanges.contains(exchange) else { return }
         exchanges[exchange].upstream = .none
         exchanges[exchange].failedEndpoint = endpoint

@@ -142,6 +142,9 @@ extension Worker {
                 if pools.connections[id].phase == .greeting {
                     pools.share(id)
                     pools.setDeadline(id, loop.now &+ Worker.silence, &loop)
+                    if pools.connections[id].requestRoom == 0 {
+                        pools.pause(endpoint: pools.connections[id].endpoint, &loop)
+                    }
                 }
                 serveWaiters(pools.connections[id].endpoint, &loop)
             case .interim(let stream):
@@ -182,7 +185,7 @@ extension Worker {
             count &-= 1
             let hasRoom = pools.hasRoom(endpoint: endpoint)
             // One connection is made at a time; the others wait for it.
-            guard hasRoom || !pools.isConnecting(endpoint: endpoint) else { return }
+            guard hasRoom || pools.mayConnect(endpoint: endpoint, now: loop.now) else { return }
             guard let next = pools.nextWaiter(endpoint: endpoint) else { return }
             guard exchanges.contains(next) else { continue }
             exchanges[next].waiter = .none
@@ -287,11 +290,7 @@ extension Worker {
             retireShared(id, &loop)
             return
         }
-        if pools.waiterCount(endpoint: pools.connections[id].endpoint) > 0,
-            pools.connections[id].phase == .shared
-        {
-            serveWaiters(pools.connections[id].endpoint, &loop)
-        }
+        offerRoom(of: id, &loop)
         while pools.connections.contains(id), !pools.connections[id].isLost, !pools.connections[id].isBlocked
         {
             let room = Worker.sinkBytes &- pools.connections[id].outbound.byteCount
@@ -324,6 +323,21 @@ extension Worker {
             }
         }
         guard pools.connections.contains(id), !pools.connections[id].isLost else { return }
-        if pools.connections[id].session?.isFinished == true { loseShared(id, &loop) }
+        if pools.connections[id].session?.isFinished == true {
+            loseShared(id, &loop)
+            return
+        }
+        // A stream that was reset is gone once RST_STREAM is written, and no event tells of its place. Whoever gets it leaves the
+        // line and has the connection flushed once more, so that this ends with the line.
+        offerRoom(of: id, &loop)
+    }
+
+    /// Serves those in line, where the connection may have room for them.
+    private mutating func offerRoom(of id: SlabID, _ loop: inout EventLoop) {
+        let endpoint = pools.connections[id].endpoint
+        guard pools.waiterCount(endpoint: endpoint) > 0, pools.connections[id].phase == .shared else {
+            return
+        }
+        serveWaiters(endpoint, &loop)
     }
 }

@@ -11,9 +11,7 @@ import Upstreams
 extension Worker {
     /// Asks for room on a connection of the service.
     mutating func leaseStream(_ id: SlabID, _ loop: inout EventLoop) {
-        let snapshot = exchanges[id].snapshot
-        let service = snapshots[snapshot].routes[exchanges[id].route].service
-        let choice = exchanges[id].endpointChoice
+        let (snapshot, service, choice) = connectionPlan(id)
         let answer = apart(&pools, snapshots) {
             $0.leaseStream($1[snapshot].services[service], choice: choice, holder: id, &loop)
         }
@@ -33,7 +31,7 @@ extension Worker {
             perform(exchanges[id].machine.handle(.connected), id, &loop)
         case .waiting(let waiter, let opened):
             exchanges[id].waiter = waiter
-            let timeout = snapshots[snapshot].routes[exchanges[id].route].connectTimeout
+            let timeout = connectTimeout(id)
             if let opened { pools.setDeadline(opened, loop.now &+ timeout, &loop) }
             // The first wait's deadline holds, however often the exchange comes back to the line.
             setExchangeDeadline(id, exchanges[id].facts.leaseBegan &+ timeout, &loop)

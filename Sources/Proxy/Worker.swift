@@ -33,6 +33,8 @@ enum TokenKind {
     static let drain: UInt8 = 4
     /// The pause of those that found no block.
     static let starved: UInt8 = 9
+    /// The pause of an endpoint that is not connected to for a while.
+    static let endpoint: UInt8 = 10
 }
 
 /// How near the process is to its memory budget: what the control side has found, in a cell that workers read.
@@ -205,7 +207,8 @@ public struct Worker: ~Copyable {
         downstreams = Slab(capacity: settings.connections)
         exchanges = Slab(capacity: max(settings.connections * 2, 4096))
         pools = ConnectionPools(
-            capacity: settings.upstreamConnections, kind: TokenKind.upstream, seed: seed)
+            capacity: settings.upstreamConnections, kind: TokenKind.upstream,
+            endpointKind: TokenKind.endpoint, seed: seed)
         snapshots = Slab(capacity: 4096)
         requestHead = RequestHead(fieldCapacity: 256)
         responseHead = ResponseHead(fieldCapacity: Worker.responseFields)
@@ -241,7 +244,7 @@ public struct Worker: ~Copyable {
     private mutating func run() throws(SystemError) {
         let timers =
             settings.connections * 2 + settings.upstreamConnections + exchanges.capacity + listeners.capacity
-            + 8
+            + ConnectionPools.tableSize + 8
         var loop = try EventLoop(
             timers: timers, pending: (settings.connections + settings.upstreamConnections) * 2)
         try loop.watch(settings.mailbox.wakeUp)
@@ -319,6 +322,9 @@ extension Worker: EventHandler {
         case TokenKind.listener: resumeAccepting(id, &loop)
         case TokenKind.drain:
             endDrain(&loop)
+        case TokenKind.endpoint:
+            let endpoint = Int(id.index)
+            if pools.hasPauseEnded(endpoint: endpoint, &loop) { serveWaiters(endpoint, &loop) }
         case TokenKind.starved:
             isStarving = false
             // Only those that wait now: who finds nothing again waits for the next time.

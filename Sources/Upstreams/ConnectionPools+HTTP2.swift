@@ -18,18 +18,25 @@ public import Reactor
 extension ConnectionPools {
     /// Most streams of one connection, whatever the service grants.
     public static var streamsPerConnection: Int { 100 }
+    /// How long an endpoint is left alone, in nanoseconds, when a connection to it came to nothing or was granted no stream:
+    /// as long as somebody waits for it, it would be connected to once a round trip.
+    public static var connectPause: UInt64 { 100_000_000 }
 
     /// Asks for room for one stream at the endpoint `choice` of the service.
     public mutating func leaseStream(
         _ plan: borrowing ServicePlan, choice: Int, holder: SlabID, _ loop: inout EventLoop
     ) -> StreamAnswer {
         let endpoint = plan.endpoints[choice].index
-        if let id = connectionWithRoom(endpoint, identity: plan.endpoints[choice].security.identity) {
-            return .shared(id)
-        }
+        let identity = plan.endpoints[choice].security.identity
+        if let id = connectionWithRoom(endpoint, identity: identity) { return .shared(id) }
         let pending = endpoints[endpoint].pending
-        if !pending.isNone, connections[pending].identity == plan.endpoints[choice].security.identity {
+        if !pending.isNone, connections[pending].identity == identity {
             return waitForStream(endpoint, plan.index, holder, opened: nil)
+        }
+        if isPaused(endpoint: endpoint, now: loop.now) || isGrantedNothing(endpoint, identity: identity) {
+            let answer = waitForStream(endpoint, plan.index, holder, opened: nil)
+            awaitPause(endpoint, &loop)
+            return answer
         }
         guard !line.isFull else { return .overloaded }
         switch connect(plan, choice: choice, holder: .none, &loop) {
@@ -62,6 +69,52 @@ extension ConnectionPools {
         return nil
     }
 
+    /// Whether a connection that carries nothing has no room even so: the service grants no stream (RFC 9113 §5.1.2), and
+    /// would grant none on another connection either. Its SETTINGS, or the end of that connection, are waited for.
+    private mutating func isGrantedNothing(_ endpoint: Int, identity: UInt64) -> Bool {
+        var id = endpoints[endpoint].firstShared
+        while !id.isNone {
+            if connections[id].identity == identity, connections[id].streams == 0,
+                connections[id].requestRoom == 0
+            {
+                return true
+            }
+            id = connections[id].nextIdle
+        }
+        return false
+    }
+
+    /// Leaves the endpoint alone for a while.
+    public mutating func pause(endpoint: Int, _ loop: inout EventLoop) {
+        endpoints[endpoint].connectAfter = loop.now &+ ConnectionPools.connectPause
+        if endpoints[endpoint].waiters > 0 { awaitPause(endpoint, &loop) }
+    }
+
+    /// Whether the endpoint is left alone.
+    public func isPaused(endpoint: Int, now: UInt64) -> Bool { endpoints[endpoint].connectAfter > now }
+
+    /// Somebody waits for the end of the pause, if there is one: a timer will tell.
+    private mutating func awaitPause(_ endpoint: Int, _ loop: inout EventLoop) {
+        let end = endpoints[endpoint].connectAfter
+        guard end > loop.now, !endpoints[endpoint].isTimed else { return }
+        let id = SlabID(index: UInt32(truncatingIfNeeded: endpoint), generation: 0)
+        endpoints[endpoint].isTimed =
+            loop.timers.schedule(Token(kind: endpointKind, id: id), at: end) != nil
+    }
+
+    /// The timer of a pause has fired. `false` when another pause has begun meanwhile, whose end will be told too.
+    public mutating func hasPauseEnded(endpoint: Int, _ loop: inout EventLoop) -> Bool {
+        endpoints[endpoint].isTimed = false
+        if !isPaused(endpoint: endpoint, now: loop.now) { return true }
+        if endpoints[endpoint].waiters > 0 { awaitPause(endpoint, &loop) }
+        return false
+    }
+
+    /// Whether a connection to the endpoint would be begun for who waits there.
+    public mutating func mayConnect(endpoint: Int, now: UInt64) -> Bool {
+        endpoints[endpoint].pending.isNone && !isPaused(endpoint: endpoint, now: now)
+    }
+
     private mutating func waitForStream(
         _ endpoint: Int, _ service: Int, _ holder: SlabID, opened: SlabID?
     ) -> StreamAnswer {
@@ -80,6 +133,9 @@ extension ConnectionPools {
 
     /// Whether a connection to the endpoint is being made.
     public func isConnecting(endpoint: Int) -> Bool { !endpoints[endpoint].pending.isNone }
+
+    /// Whether it is this one that those in line wait for.
+    public func isPending(_ id: SlabID) -> Bool { endpoints[connections[id].endpoint].pending == id }
 
     /// Whether the endpoint has a connection that takes streams.
     public func hasShared(endpoint: Int) -> Bool { !endpoints[endpoint].firstShared.isNone }

@@ -42,6 +42,9 @@ struct EndpointState: ~Copyable {
     var firstWaiter = SlabID.none
     var lastWaiter = SlabID.none
     var waiters = 0
+    /// Before this no connection is begun, and whether a timer stands for then.
+    var connectAfter: UInt64 = 0
+    var isTimed = false
 }
 
 struct ServiceState: ~Copyable {
@@ -71,15 +74,17 @@ public struct ConnectionPools: ~Copyable {
     var endpoints: FixedArray<EndpointState>
     private var services: FixedArray<ServiceState>
     private let kind: UInt8
+    let endpointKind: UInt8
     private var randomState: UInt64
 
-    /// `kind` is the token kind of upstream connections in the worker's loop.
-    public init(capacity: Int, kind: UInt8, seed: UInt64) {
+    /// `kind` is the token kind of upstream connections in the worker's loop, `endpointKind` that of the ends of pauses.
+    public init(capacity: Int, kind: UInt8, endpointKind: UInt8, seed: UInt64) {
         connections = Slab(capacity: capacity)
         line = Slab(capacity: ConnectionPools.waiters)
         endpoints = FixedArray(count: ConnectionPools.tableSize) { _ in EndpointState() }
         services = FixedArray(count: ConnectionPools.tableSize) { _ in ServiceState() }
         self.kind = kind
+        self.endpointKind = endpointKind
         randomState = seed | 1
     }
 
@@ -232,8 +237,8 @@ public struct ConnectionPools: ~Copyable {
     }
 
     /// Chooses an endpoint: its index in the plan. `avoiding` is the process-wide index of one that has just failed;
-    /// another is preferred when there is one.
-    public mutating func pick(_ plan: borrowing ServicePlan, avoiding: Int) -> Int {
+    /// another is preferred when there is one, and so is one that is not left alone at `now`.
+    public mutating func pick(_ plan: borrowing ServicePlan, avoiding: Int, now: UInt64) -> Int {
         let count = plan.endpoints.count
         guard count > 1 else { return 0 }
         var choice = 0
@@ -252,8 +257,14 @@ public struct ConnectionPools: ~Copyable {
                 <= endpoints[plan.endpoints[second].index].leased
             choice = isFirst ? first : second
         }
-        if plan.endpoints[choice].index == avoiding { choice = (choice &+ 1) % count }
-        return choice
+        let chosen = plan.endpoints[choice].index
+        guard chosen == avoiding || isPaused(endpoint: chosen, now: now) else { return choice }
+        for step in 1..<count {
+            let other = (choice &+ step) % count
+            let index = plan.endpoints[other].index
+            if index != avoiding, !isPaused(endpoint: index, now: now) { return other }
+        }
+        return chosen == avoiding ? (choice &+ 1) % count : choice
     }
 
     private mutating func random(below bound: Int) -> Int {

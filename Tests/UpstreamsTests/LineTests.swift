@@ -216,14 +216,14 @@ import Testing
 @Suite("The choice of an endpoint") struct BalanceTests {
     private func counts(_ yard: inout Yard, picks: Int, avoiding: Int = -1) -> [Int] {
         var counts = [Int](repeating: 0, count: yard.plan.endpoints.count)
-        for _ in 0..<picks { counts[yard.pools.pick(yard.plan, avoiding: avoiding)] += 1 }
+        for _ in 0..<picks { counts[yard.pools.pick(yard.plan, avoiding: avoiding, now: yard.loop.now)] += 1 }
         return counts
     }
 
     @Test("round robin goes through all in turn") func roundRobin() throws {
         var yard = try Yard(endpoints: 3, balance: .roundRobin)
         var picks: [Int] = []
-        for _ in 0..<7 { picks.append(yard.pools.pick(yard.plan, avoiding: -1)) }
+        for _ in 0..<7 { picks.append(yard.pools.pick(yard.plan, avoiding: -1, now: yard.loop.now)) }
         #expect(picks == [0, 1, 2, 0, 1, 2, 0])
     }
 
@@ -255,12 +255,31 @@ import Testing
         var yard = try Yard(endpoints: 4, capacity: 128, balance: .leastRequest)
         var leases = [0, 0, 0, 0]
         for _ in 0..<100 {
-            let choice = yard.pools.pick(yard.plan, avoiding: -1)
+            let choice = yard.pools.pick(yard.plan, avoiding: -1, now: yard.loop.now)
             leases[choice] += 1
             let answer = yard.lease(choice: choice)
             #expect(answer.connecting != nil)
         }
         #expect(leases.allSatisfy { $0 >= 22 && $0 <= 28 })
+    }
+
+    @Test(
+        "one that is left alone is passed over as long as another is not",
+        arguments: [Balance.roundRobin, .random, .leastRequest])
+    func paused(balance: Balance) throws {
+        var yard = try Yard(endpoints: 3, balance: balance)
+        yard.pools.pause(endpoint: 11, &yard.loop)
+        let found = counts(&yard, picks: 300)
+        #expect(found[1] == 0 && found[0] + found[2] == 300)
+        // Of what is left, one that has failed is the worse choice.
+        let other = counts(&yard, picks: 30, avoiding: 12)
+        #expect(other == [30, 0, 0])
+        for endpoint in [10, 12] { yard.pools.pause(endpoint: endpoint, &yard.loop) }
+        let all = counts(&yard, picks: 300)
+        #expect(all.reduce(0, +) == 300)
+        let after = yard.loop.now + ConnectionPools.connectPause
+        let isPaused = yard.pools.isPaused(endpoint: 11, now: after)
+        #expect(!isPaused)
     }
 
     @Test(

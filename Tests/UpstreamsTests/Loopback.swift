@@ -23,6 +23,7 @@ struct Unexpected: Error { let text: String }
 /// Pools, a loop that watches them, and endpoints on the loopback.
 struct Yard: ~Copyable {
     static let kind: UInt8 = 2
+    static let endpointKind: UInt8 = 7
     var loop: EventLoop
     var pools: ConnectionPools
     var noting = Noting()
@@ -39,7 +40,8 @@ struct Yard: ~Copyable {
         plan = Yard.plan(service: 3, ports: ports, firstEndpoint: firstEndpoint, balance: balance)
         listeners = made
         loop = turning
-        pools = ConnectionPools(capacity: capacity, kind: Yard.kind, seed: seed)
+        pools = ConnectionPools(
+            capacity: capacity, kind: Yard.kind, endpointKind: Yard.endpointKind, seed: seed)
     }
 
     private static func listeners(count: Int) -> FixedArray<Descriptor> {

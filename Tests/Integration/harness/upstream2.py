@@ -124,9 +124,11 @@ def echo(peer, call):
 
 class Upstream2:
     """A listening socket, a thread a connection. `answer(peer, call)` answers a request that is whole; `event(peer, event)`,
-    where given, sees every event first and says whether it took care of it."""
+    where given, sees every event first and says whether it took care of it. `greets(number)`, where given, says whether the
+    connection of that number (from 0) is greeted; one that is not is held open, and nothing is said on it."""
 
-    def __init__(self, answer=echo, event=None, begin=None, tls=None, settings=None, credit=True, validates=True):
+    def __init__(self, answer=echo, event=None, begin=None, tls=None, settings=None, credit=True, validates=True,
+                 greets=None):
         self.answer = answer
         self.event = event
         self.begin = begin
@@ -134,6 +136,10 @@ class Upstream2:
         self.settings = settings
         self.gives_credit = credit
         self.validates = validates
+        self.greets = greets
+        # Connections that were accepted, greeted or not, and the names that TLS asked for on them.
+        self.accepted = 0
+        self.server_names = []
         self.calls = queue.Queue()
         self.resets = queue.Queue()
         self.peers = []
@@ -155,13 +161,20 @@ class Upstream2:
             except OSError:
                 return
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            threading.Thread(target=self._connection, args=(sock,), daemon=True).start()
+            number = self.accepted
+            self.accepted += 1
+            threading.Thread(target=self._connection, args=(sock, number), daemon=True).start()
 
-    def _connection(self, sock):
+    def _connection(self, sock, number):
         peer = None
         try:
             sock.settimeout(10 * PATIENCE)
+            if self.greets is not None and not self.greets(number):
+                while sock.recv(65536):
+                    pass
+                return
             if self.tls is not None:
+                self.tls.sni_callback = lambda _, name, __: self.server_names.append(name)
                 sock = self.tls.wrap_socket(sock, server_side=True)
             peer = Peer(sock, self.settings, self.validates)
             self.peers.append(peer)
