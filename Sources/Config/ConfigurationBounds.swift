@@ -13,6 +13,13 @@ public enum ConfigurationBounds {
     public static let audiences = 16
     public static let requiredClaims = 16
     public static let forwardedClaims = 16
+    /// Of one route, each.
+    public static let requiredGrants = 16
+    /// What the scopes of one route may have together: all of them stand in a field of an answer.
+    public static let scopeBytes = 512
+    public static let roleBytes = 256
+    /// Scopes and roles of all routes of one issuer together.
+    public static let grantsPerIssuer = 256
     public static let tokenBytes = 256...(48 << 10)
     public static let limits = 256
     public static let limitsPerRoute = 8

@@ -54,6 +54,7 @@ extension ModelBuilder {
             }
             routes.append(route)
         }
+        checkGrants(routes)
         return routes
     }
 
@@ -64,9 +65,9 @@ extension ModelBuilder {
             of: node, "a route",
             built: [
                 "name", "match", "to", "auth", "limits", "body", "timeouts", "path", "preserve_host", "log",
-                "headers",
+                "headers", "require",
             ],
-            notBuilt: ["require", "cors", "concurrency"])
+            notBuilt: ["cors", "concurrency"])
         let name = text(required("name", of: map), "name")
         if let name { checkName(name.value, at: name.place) }
         let matchNode = required("match", of: map)
@@ -89,6 +90,7 @@ extension ModelBuilder {
         if case .some(.none) = authentication {
             checkSubjects(limits, surroundings, at: (map["limits"] ?? node).place)
         }
+        let requirement = requirement(map["require"], authentication)
         let inherited = service.flatMap {
             surroundings.timeouts.indices.contains($0) ? surroundings.timeouts[$0] : nil
         }
@@ -109,7 +111,8 @@ extension ModelBuilder {
         guard let name, let prefix else { return nil }
         return RouteSettings(
             name: name, prefix: prefix, hosts: hosts, listeners: listeners, service: service ?? 0,
-            authentication: authentication ?? .none, limits: limits, bodyMaxBytes: bodyMax,
+            authentication: authentication ?? .none, requirement: requirement, limits: limits,
+            bodyMaxBytes: bodyMax,
             limitsBodyItself: bodyNode != nil, timeouts: timeouts,
             stripsPrefix: stripsPrefix, preservesHost: preservesHost, isLogged: isLogged,
             requestFields: requestFields, responseFields: responseFields)

@@ -61,6 +61,8 @@ public struct RouteSettings: Sendable, Hashable {
     /// Index into `Configuration.services`.
     public let service: Int
     public let authentication: Authentication
+    /// What a token must grant beside being good; empty where nobody is asked for one.
+    public let requirement: RequirementSettings
     /// Indices into `Configuration.limits`, in the order of the file, none twice.
     public let limits: [Int]
     /// `Int.max` = no limit.
@@ -76,6 +78,13 @@ public struct RouteSettings: Sendable, Hashable {
     public let requestFields: FieldEditSettings
     /// Of answers that come from the service.
     public let responseFields: FieldEditSettings
+}
+
+/// One of the scopes, if any are named, and one of the roles, if any are named.
+public struct RequirementSettings: Sendable, Hashable {
+    /// Each of the characters that a scope may have (RFC 6749 §3.3); none twice.
+    public let scopes: [String]
+    public let roles: [String]
 }
 
 /// What a route changes of the fields that pass it, in one direction. Names compare without case, `_` counts as `-`; none

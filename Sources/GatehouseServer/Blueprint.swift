@@ -72,6 +72,9 @@ struct Blueprint: Sendable {
     let endpoints: [[Endpoint]]
     let serviceFiles: [ServiceFiles]
 
+    /// What the routes of each issuer ask for.
+    let grants: [Grants]
+
     /// Reads and resolves; all that is wrong is told at once, each at its place.
     init(_ configuration: Configuration, generation: Int, household: Household) throws(Diagnostics) {
         var errors: [Diagnostic] = []
@@ -125,6 +128,7 @@ struct Blueprint: Sendable {
                 ))
         }
         guard errors.isEmpty else { throw Diagnostics(file: configuration.file, errors: errors) }
+        grants = configuration.issuers.indices.map { Grants(of: $0, configuration.routes) }
         self.configuration = configuration
         self.generation = generation
         self.household = household
@@ -272,6 +276,8 @@ struct Blueprint: Sendable {
         return RoutePlan(
             label: household.routes.label(for: route.name.value), name: Array(route.name.value.utf8),
             service: route.service, issuer: issuer,
+            requirement: issuer < 0 ? GrantRequirement() : grants[issuer].requirement(route.requirement),
+            scopeText: Array(route.requirement.scopes.joined(separator: " ").utf8),
             limits: FixedArray(count: route.limits.count) {
                 makeLimit(configuration.limits[route.limits[$0]])
             },
@@ -381,7 +387,7 @@ struct Blueprint: Sendable {
         var plans: [IssuerPlanBox] = []
         for (index, issuer) in configuration.issuers.enumerated() {
             do {
-                plans.append(IssuerPlanBox(try makeIssuer(issuer, keys: keySets[index])))
+                plans.append(IssuerPlanBox(try makeIssuer(issuer, keys: keySets[index], grants[index])))
             } catch {
                 errors.append(Diagnostic(at: issuer.keyFile.place, "\(error)"))
             }
@@ -394,38 +400,26 @@ struct Blueprint: Sendable {
 
     private struct IssuerFailure: Error, CustomStringConvertible { let description: String }
 
-    private func makeIssuer(_ issuer: Config.IssuerSettings, keys: [UInt8]) throws(IssuerFailure)
-        -> IssuerPlan
-    {
-        var algorithms: SignatureAlgorithms = []
-        for algorithm in SignatureAlgorithm.allCases
-        where issuer.algorithms.contains(where: { $0.rawValue == "\(algorithm.name)" }) {
-            algorithms.insert(SignatureAlgorithms(algorithm))
-        }
+    private func makeIssuer(
+        _ issuer: Config.IssuerSettings, keys: [UInt8], _ grants: Grants
+    ) throws(IssuerFailure) -> IssuerPlan {
         let keySet: KeySet
         do {
-            keySet = try KeySet(file: keys.rawSpan, algorithms: algorithms)
+            keySet = try KeySet(file: keys.rawSpan, algorithms: issuer.signatureAlgorithms)
         } catch {
             throw IssuerFailure(description: "'\(issuer.keyFile.value)': \(error.description)")
         }
         let settings: JWT.IssuerSettings
         do {
-            settings = try JWT.IssuerSettings(
-                issuer: issuer.issuer, audiences: issuer.audiences, algorithms: algorithms,
-                leewaySeconds: issuer.leewayNanoseconds / 1_000_000_000,
-                requiredClaims: issuer.requiredClaims,
-                maxTokenBytes: issuer.maxTokenBytes,
-                tokenType: issuer.tokenType == .any ? .any : .accessToken,
-                forwards: issuer.forwardedClaims.map { .init(fieldName: $0.field, claimName: $0.claim) },
-                cacheEntries: issuer.cachedTokens,
-                negativeSeconds: issuer.negativeCacheNanoseconds / 1_000_000_000)
+            settings = try issuer.tokenSettings()
         } catch {
             throw IssuerFailure(description: error.description)
         }
         let fingerprint = (settings.fingerprint, keySet.digest.words[0])
         return IssuerPlan(
             fingerprint: fingerprint,
-            verifier: TokenVerifier(settings: settings, keySet: keySet, hash: household.tokenHash),
+            verifier: TokenVerifier(
+                settings: settings, keySet: keySet, hash: household.tokenHash, grantNames: grants.names),
             forwardNames: issuer.forwardedClaims.map { Array($0.field.utf8) }, passesToken: issuer.passesToken
         )
     }

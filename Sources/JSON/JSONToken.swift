@@ -49,6 +49,25 @@ public enum JSONError: Error, Equatable, Sendable {
         equals(literal.utf8Span, in: source)
     }
 
+    /// Whether one of the words of the string, which spaces part, is exactly `word`, its escapes resolved.
+    public func hasWord(_ word: RawSpan, in source: RawSpan) -> Bool {
+        let raw = source[range]
+        var cursor = EscapeCursor()
+        var compared = 0
+        var isSame = true
+        while let byte = cursor.next(in: raw) {
+            if byte == UInt8(ascii: " ") {
+                if isSame, compared == word.byteCount, compared > 0 { return true }
+                compared = 0
+                isSame = true
+            } else {
+                isSame = isSame && compared < word.byteCount && word[compared] == byte
+                compared &+= 1
+            }
+        }
+        return isSame && compared == word.byteCount && compared > 0
+    }
+
     /// Whether both strings of `source` are the same, their escapes resolved.
     func equals(_ other: JSONText, in source: RawSpan) -> Bool {
         guard other.isEscaped else { return equals(source[other.range], in: source) }

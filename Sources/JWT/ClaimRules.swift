@@ -170,15 +170,43 @@ struct Claims {
 
     /// Judges the claims at `now`; returns the first second at which the token is no longer good.
     func judge(_ rules: borrowing ClaimRules, now: Int64) throws(TokenRefusal) -> Int64 {
-        guard let expires, hasIssuer, hasAudience,
+        try judgePresence(rules)
+        try judgeIssuer()
+        try judgeAudience()
+        let end = try judgeExpiry(rules, now: now)
+        try judgeNotBefore(rules, now: now)
+        try judgeIssuedAt(rules, now: now)
+        return end
+    }
+
+    // The steps of `judge`, for whoever wants to hear about each.
+
+    func judgePresence(_ rules: borrowing ClaimRules) throws(TokenRefusal) {
+        guard expires != nil, hasIssuer, hasAudience,
             requiredSeen == (UInt32(1) &<< UInt32(rules.required.count)) &- 1
         else { throw .missingClaim }
+    }
+
+    func judgeIssuer() throws(TokenRefusal) {
         guard isOurIssuer else { throw .wrongIssuer }
+    }
+
+    func judgeAudience() throws(TokenRefusal) {
         guard isOurAudience else { throw .wrongAudience }
-        // RFC 7519 §4.1.4: on or after `exp` the token is not accepted.
+    }
+
+    /// RFC 7519 §4.1.4: on or after `exp` the token is not accepted. Returns when that is, with the leeway.
+    func judgeExpiry(_ rules: borrowing ClaimRules, now: Int64) throws(TokenRefusal) -> Int64 {
+        guard let expires else { throw .missingClaim }
         guard now < expires &+ rules.leeway else { throw .expired }
-        if let notBefore, now < notBefore &- rules.leeway { throw .notYetValid }
-        if let issuedAt, now < issuedAt &- rules.leeway { throw .notYetValid }
         return expires &+ rules.leeway
+    }
+
+    func judgeNotBefore(_ rules: borrowing ClaimRules, now: Int64) throws(TokenRefusal) {
+        if let notBefore, now < notBefore &- rules.leeway { throw .notYetValid }
+    }
+
+    func judgeIssuedAt(_ rules: borrowing ClaimRules, now: Int64) throws(TokenRefusal) {
+        if let issuedAt, now < issuedAt &- rules.leeway { throw .notYetValid }
     }
 }

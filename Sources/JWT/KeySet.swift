@@ -84,7 +84,7 @@ public struct KeySet: ~Copyable, Sendable {
     /// The set in `file`, for those of `algorithms` that each key is of a kind for. Keys of a JWKS that are for something
     /// else (`kty`, `crv`, `use`, `alg`, `key_ops`) are passed over; a key that is for us and cannot be used is an error,
     /// so that a mistake is told and not found later.
-    public init(file: RawSpan, algorithms: SignatureAlgorithms = .rs256) throws(KeySetError) {
+    public init(file: RawSpan, algorithms: SignatureAlgorithms) throws(KeySetError) {
         self.algorithms = algorithms
         var sha = SHA256()
         digest = sha.hash(file)

@@ -7,11 +7,11 @@ import Memory
 /// issuer makes two that agree there, and the issuer signs them differently. Hashing all of it would cost ten times
 /// as much and find nothing that the comparison does not.
 ///
-/// A slot is 192 bytes of head and 1,344 of body. The body holds the token and then its values; a token too long to
+/// A slot is 256 bytes of head and 1,344 of body. The body holds the token and then its values; a token too long to
 /// stand beside its values is held as its SHA-256 instead. Pages are touched as slots are first used.
 struct TokenCache: ~Copyable {
-    static let slotBytes = 1536
-    static let headBytes = 192
+    static let slotBytes = 1600
+    static let headBytes = 256
     static let bodyBytes = slotBytes - headBytes
     static let waysPerSet = 8
     private static let digestBytes = 32
@@ -26,6 +26,10 @@ struct TokenCache: ~Copyable {
         static let isDigest = 40
         /// 17 words, each the start (in the slot) and the end of a value in two halves.
         static let values = 48
+        /// Of the names that `grants` is about; 0 when nobody has asked yet.
+        static let grantNames = 184
+        /// Four words.
+        static let grants = 192
     }
 
     let setCount: Int
@@ -139,6 +143,7 @@ struct TokenCache: ~Copyable {
         store(UInt64(lastSerial), slot, Field.serial)
         store(UInt64(token.byteCount), slot, Field.tokenCount)
         store(isWhole ? 0 : 1, slot, Field.isDigest)
+        store(0, slot, Field.grantNames)
         tags[slot] = TokenCache.tag(key)
         return name(slot)
     }
@@ -162,6 +167,28 @@ struct TokenCache: ~Copyable {
     }
 
     // MARK: - Reading
+
+    /// What the token of `entry` was found to grant of the names with this identity; `nil` when nobody has asked yet.
+    func grants(of entry: TokenEntryID, names: UInt64) -> GrantSet? {
+        precondition(contains(entry))
+        let slot = Int(entry.slot)
+        guard word(slot, Field.grantNames) == names else { return nil }
+        return GrantSet(
+            words: (
+                word(slot, Field.grants), word(slot, Field.grants &+ 8), word(slot, Field.grants &+ 16),
+                word(slot, Field.grants &+ 24)
+            ))
+    }
+
+    mutating func keepGrants(_ grants: GrantSet, of entry: TokenEntryID, names: UInt64) {
+        precondition(contains(entry))
+        let slot = Int(entry.slot)
+        store(names, slot, Field.grantNames)
+        store(grants.words.0, slot, Field.grants)
+        store(grants.words.1, slot, Field.grants &+ 8)
+        store(grants.words.2, slot, Field.grants &+ 16)
+        store(grants.words.3, slot, Field.grants &+ 24)
+    }
 
     /// Whether the slot that `entry` names still holds what it was given for.
     func contains(_ entry: TokenEntryID) -> Bool {

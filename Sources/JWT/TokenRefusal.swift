@@ -90,6 +90,9 @@
     }
 }
 
+/// What an accepted token may do.
+@frozen public enum GrantAnswer: Equatable, Sendable { case met, lacksScope, lacksRole }
+
 /// What a verifier says of a token.
 @frozen public enum Verdict: Equatable, Sendable {
     case accepted(entry: TokenEntryID, wasCached: Bool)

@@ -17,16 +17,22 @@ public struct TokenVerifier: ~Copyable, Sendable {
     /// Counts the key sets; what was remembered under another one is forgotten.
     public private(set) var generation: UInt64 = 1
 
-    private let rules: ClaimRules
-    private var keySet: KeySet
+    // What follows is seen by `TokenExplanation` too.
+    let rules: ClaimRules
+    var keySet: KeySet
     private var cache: TokenCache
     private var refused: RefusedTokens
     /// The header, payload and signature of the token at hand, decoded.
     private var scratch: FixedBytes
     private var values = ClaimValues()
+    private(set) var grantNames: GrantNames
 
     /// `hash` must have a random key that no client knows.
-    public init(settings: IssuerSettings, keySet: consuming KeySet, hash: SipHash) {
+    public init(
+        settings: IssuerSettings, keySet: consuming KeySet, hash: SipHash,
+        grantNames: consuming GrantNames = GrantNames()
+    ) {
+        self.grantNames = grantNames
         settingsFingerprint = settings.fingerprint
         maxTokenBytes = settings.maxTokenBytes
         forwardCount = settings.forwards.count
@@ -42,6 +48,12 @@ public struct TokenVerifier: ~Copyable, Sendable {
         guard newKeys.digest != keySet.digest else { return }
         keySet = newKeys
         generation &+= 1
+    }
+
+    /// Takes over the names of another verifier, which gets this one's. What is remembered of tokens stays; what they
+    /// grant of the new names is read from them again, without their signatures.
+    public mutating func exchangeGrantNames(with other: inout TokenVerifier) {
+        swap(&grantNames, &other.grantNames)
     }
 
     // MARK: - Asking
@@ -136,6 +148,31 @@ public struct TokenVerifier: ~Copyable, Sendable {
     }
 
     // MARK: - Reading an accepted token
+
+    /// Whether the accepted token `token`, which `entry` names, has what `requirement` asks for. Costs a few
+    /// comparisons, but the first time for each token, when its claims are read.
+    public mutating func judge(
+        _ requirement: GrantRequirement, of entry: TokenEntryID, _ token: RawSpan
+    ) -> GrantAnswer {
+        let granted: GrantSet
+        if let known = cache.grants(of: entry, names: grantNames.identity) {
+            granted = known
+        } else {
+            granted = readGrants(token)
+            cache.keepGrants(granted, of: entry, names: grantNames.identity)
+        }
+        if !requirement.scopes.isEmpty, !requirement.scopes.overlaps(granted) { return .lacksScope }
+        if !requirement.roles.isEmpty, !requirement.roles.overlaps(granted) { return .lacksRole }
+        return .met
+    }
+
+    /// What an accepted token grants: nothing in it is malformed, since then it were not accepted.
+    @inline(never) private mutating func readGrants(_ token: RawSpan) -> GrantSet {
+        guard let parts = try? TokenParts(token),
+            let count = Base64URL.decode(token[parts.payload], into: &scratch, at: 0)
+        else { return GrantSet() }
+        return grantNames.granted(by: scratch.bytes(0..<count))
+    }
 
     /// Whether `entry` still names what it was given for.
     public func contains(_ entry: TokenEntryID) -> Bool { cache.contains(entry) }

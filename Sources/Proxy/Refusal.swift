@@ -1,4 +1,5 @@
 public import HTTP
+public import JWT
 
 /// What users are told about one reason: the row of it in the registry below.
 @frozen public struct Reason: Sendable {
@@ -39,6 +40,7 @@ public enum Refusal: UInt8, CaseIterable, Sendable {
     case unsupportedVersion, notImplemented, expectationFailed
     case noRoute
     case tokenMissing, tokenInvalid, tokenExpired, tokenUnknownKey
+    case insufficientScope, insufficientRole
     case rateLimited
     case upstreamConnect, upstreamTLS, upstreamReset, upstreamInvalid, upstreamTruncated
     case upstreamOverloaded, upstreamConnectTimeout, upstreamTimeout
@@ -142,6 +144,20 @@ public enum Refusal: UInt8, CaseIterable, Sendable {
                 Get a token of the issuer that this route asks for; if it is, its key set at the gateway \
                 is out of date.
                 """)
+        case .insufficientScope:
+            Reason(
+                "insufficient_scope", 403, "The token has none of the scopes that this route asks for",
+                """
+                Get a token with one of the scopes that WWW-Authenticate names, or change require.scopes of \
+                the route.
+                """)
+        case .insufficientRole:
+            Reason(
+                "insufficient_role", 403, "The token has none of the roles that this route asks for",
+                """
+                Have one of the roles given to the subject and get a fresh token, or change require.roles of \
+                the route.
+                """)
         case .rateLimited:
             Reason(
                 "rate_limited", 429, "Too many requests",
@@ -235,6 +251,37 @@ public enum Refusal: UInt8, CaseIterable, Sendable {
 
     /// What the `type` of an answer is, with the name behind it (RFC 9457 §3.1.1): a name, and nothing to fetch.
     public static var typePrefix: StaticString { "urn:gatehouse:reason:" }
+
+    /// The one place where what is wrong with a token becomes a reason; the detail goes into the answer beside it.
+    public init(_ refusal: TokenRefusal) {
+        switch refusal {
+        case .expired: self = .tokenExpired
+        case .unknownKey: self = .tokenUnknownKey
+        case .malformed, .tooLong, .algorithmNotAllowed, .criticalHeader, .embeddedKey, .wrongType,
+            .keyNotNamed, .keyNotForAlgorithm, .badSignature, .malformedClaims, .wrongIssuer, .wrongAudience,
+            .missingClaim, .notYetValid, .claimNotForwardable:
+            self = .tokenInvalid
+        }
+    }
+
+    /// `nil` when the token may do what it wants to.
+    public init?(_ answer: GrantAnswer) {
+        switch answer {
+        case .met: return nil
+        case .lacksScope: self = .insufficientScope
+        case .lacksRole: self = .insufficientRole
+        }
+    }
+
+    /// Whether the answer says in `WWW-Authenticate` what token would do (RFC 6750 §3).
+    var hasChallenge: Bool {
+        switch self {
+        case .tokenMissing, .tokenInvalid, .tokenExpired, .tokenUnknownKey, .insufficientScope,
+            .insufficientRole:
+            true
+        default: false
+        }
+    }
 
     /// The one place where the parsers' errors become reasons.
     public init(_ error: RequestHeadError) {

@@ -86,9 +86,15 @@ public struct RoutePlan: ~Copyable, Sendable {
     let responseEdits: FieldEdits
     /// Whether any limit can be judged before the token is, and whether any waits for it.
     let hasSubjectLimits: Bool
+    /// What a token must grant beside being good.
+    let requirement: GrantRequirement
+    let requiresGrants: Bool
+    /// The scopes of `requirement` as a challenge names them, parted by spaces (RFC 6750 §3).
+    let scopeText: FixedArray<UInt8>
 
     public init(
-        label: Int, name: [UInt8], service: Int, issuer: Int, limits: consuming FixedArray<LimitPlan>,
+        label: Int, name: [UInt8], service: Int, issuer: Int, requirement: GrantRequirement,
+        scopeText: [UInt8], limits: consuming FixedArray<LimitPlan>,
         bodyLimit: Int, streamLimit: Int, connectTimeout: UInt64, requestTimeout: UInt64, idleTimeout: UInt64,
         strippedBytes: Int,
         preservesHost: Bool, isLogged: Bool, requestEdits: consuming FieldEdits,
@@ -98,6 +104,9 @@ public struct RoutePlan: ~Copyable, Sendable {
         self.name = FixedArray(name)
         self.service = service
         self.issuer = issuer
+        self.requirement = requirement
+        requiresGrants = !requirement.isEmpty
+        self.scopeText = FixedArray(scopeText)
         var hasSubjectLimits = false
         for index in 0..<limits.count where limits[index].subject != .client { hasSubjectLimits = true }
         self.hasSubjectLimits = hasSubjectLimits

@@ -300,14 +300,12 @@ extension Worker {
             exchanges[id].facts.subject = apart(&exchanges, snapshots) {
                 $1[current].issuers[issuer].keepSubject(of: found, in: &$0[id])
             }
-            return nil
+            guard snapshots[current].routes[route].requiresGrants else { return nil }
+            let requirement = snapshots[current].routes[route].requirement
+            return Refusal(snapshots[current].issuers[issuer].verifier.judge(requirement, of: found, token))
         case .refused(let reason):
             exchanges[id].tokenRefusal = reason
-            switch reason {
-            case .expired: return .tokenExpired
-            case .unknownKey: return .tokenUnknownKey
-            default: return .tokenInvalid
-            }
+            return Refusal(reason)
         }
     }
 }

@@ -193,7 +193,10 @@ extension Worker {
             writer.field("Content-Length: ", number: lineBlock.byteCount)
             writer.text("Cache-Control: no-store\r\n")
         }
-        if reason.status == 401 { writeChallenge(&writer, id) }
+        if reason.hasChallenge {
+            makeChallenge(id)
+            writer.field("WWW-Authenticate: ", pathBlock.bytes)
+        }
         if let seconds = retryAfter(id, reason) { writer.field("Retry-After: ", number: seconds) }
         writeAnswerFields(&writer, id)
         writer.end()
@@ -202,21 +205,6 @@ extension Worker {
             downstreams[downstream].closesAfterAnswer = true
         }
         markDirty(downstream: downstream)
-    }
-
-    /// RFC 6750 §3: no error code for who brought no token, `invalid_token` and why for any other.
-    private mutating func writeChallenge(_ writer: inout HeadWriter, _ id: SlabID) {
-        writer.text("WWW-Authenticate: Bearer")
-        if let detail = exchanges[id].tokenRefusal {
-            writer.text(" error=\"")
-            writer.text(detail.errorCode)
-            writer.text("\", error_description=\"")
-            writer.text(detail.errorDescription)
-            writer.text("\"")
-        } else if exchanges[id].facts.reason == .tokenInvalid {
-            writer.text(" error=\"invalid_request\"")
-        }
-        writer.text("\r\n")
     }
 
     mutating func retryAfter(_ id: SlabID, _ reason: Refusal) -> Int? {

@@ -1,5 +1,6 @@
 import HTTP
 import HTTP2
+import JWT
 import LinuxIO
 import Memory
 import RateLimit
@@ -449,6 +450,8 @@ extension Worker {
             where snapshots[old].issuers[other].fingerprint == snapshots[current].issuers[index].fingerprint {
                 var new = snapshots.remove(current)
                 swap(&new.issuers[index].verifier, &snapshots[old].issuers[other].verifier)
+                new.issuers[index].verifier.exchangeGrantNames(
+                    with: &snapshots[old].issuers[other].verifier)
                 current = snapshots.insert(new)
             }
         }

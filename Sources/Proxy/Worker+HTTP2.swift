@@ -336,7 +336,12 @@ extension Worker {
         }
         length.withBytes { downstreams[downstream].session?.addField("content-length", $0) }
         if reason != .redirected { downstreams[downstream].session?.addField("cache-control", "no-store") }
-        if reason.status == 401 { addChallenge(id) }
+        if reason.hasChallenge {
+            makeChallenge(id)
+            apart(&downstreams, pathBlock) {
+                $0[downstream].session?.addField("www-authenticate", $1.bytes)
+            }
+        }
         if let seconds = retryAfter(id, reason) {
             var text = NumberText(seconds)
             text.withBytes { downstreams[downstream].session?.addField("retry-after", $0) }
@@ -366,22 +371,6 @@ extension Worker {
         from pool: borrowing BlockPool
     ) -> Bool {
         downstreams[id].session?.appendBody(stream, body.bytes, pool: pool) ?? false
-    }
-
-    private mutating func addChallenge(_ id: SlabID) {
-        pathBlock.removeAll()
-        pathBlock.append("Bearer")
-        if let detail = exchanges[id].tokenRefusal {
-            pathBlock.append(" error=\"")
-            pathBlock.append(detail.errorCode)
-            pathBlock.append("\", error_description=\"")
-            pathBlock.append(detail.errorDescription)
-            pathBlock.append("\"")
-        } else if exchanges[id].facts.reason == .tokenInvalid {
-            pathBlock.append(" error=\"invalid_request\"")
-        }
-        let downstream = exchanges[id].downstream
-        apart(&downstreams, pathBlock) { $0[downstream].session?.addField("www-authenticate", $1.bytes) }
     }
 
     // MARK: Connections

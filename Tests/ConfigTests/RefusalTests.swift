@@ -92,10 +92,6 @@ import Testing
                 "8:44: weights are not built yet in this version; name one service"
             ),
             (
-                "routes: [{name: a, match: {prefix: /}, to: core, require: {scopes: [s]}}]",
-                "8:50: 'require' is not built yet in this version"
-            ),
-            (
                 "routes: [{name: a, match: {prefix: /}, to: core, cors: {max_age: 1h}}]",
                 "8:50: 'cors' is not built yet in this version"
             ),

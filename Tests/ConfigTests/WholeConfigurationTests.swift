@@ -87,7 +87,7 @@ private let whole = """
         preserve_host: true
         headers: {request: {set: {X-Service: other, X-B: "a b"}, remove: [X-Debug]}, response: {remove: [Server]}}
         log: none
-      - {name: second, match: {prefix: /}, to: core, timeouts: {connect: 10ms, idle: 24h}}
+      - {name: second, match: {prefix: /}, to: core, timeouts: {connect: 10ms, idle: 24h}, require: {scopes: [a:write, b], roles: [the editor]}}
     """
 
 private let second = 1_000_000_000
@@ -164,6 +164,7 @@ private let second = 1_000_000_000
         let issuer = it.issuers[0]
         #expect(issuer.audiences == ["a", "b"] && issuer.leewayNanoseconds == 0)
         #expect(issuer.requiredClaims == ["sub", "org"] && issuer.maxTokenBytes == 4 << 10)
+        #expect(issuer.algorithms == [.rs256, .rs384, .rs512, .ps256, .es256, .edDSA])
         #expect(issuer.tokenType == .accessToken && !issuer.passesToken)
         #expect(issuer.keyFile.value == "/etc/gatehouse/keys/staff.pem")
         #expect(issuer.forwardedClaims.map(\.field) == ["X-User"])
@@ -213,6 +214,8 @@ private let second = 1_000_000_000
         #expect(first.requestFields.removed == ["X-Debug"] && first.responseFields.removed == ["Server"])
         let other = it.routes[1]
         #expect(other.listeners == .all && other.service == 0 && other.authentication == .issuer(0))
+        #expect(other.requirement.scopes == ["a:write", "b"] && other.requirement.roles == ["the editor"])
+        #expect(first.requirement.scopes.isEmpty && first.requirement.roles.isEmpty)
         #expect(other.limits == [0, 1] && other.bodyMaxBytes == .max && other.isLogged)
         #expect(other.timeouts.connectNanoseconds == second / 100)
         #expect(other.timeouts.requestNanoseconds == 120 * second)

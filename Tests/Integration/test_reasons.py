@@ -143,11 +143,12 @@ def no_route(lab):
     return lab.before(routes=[{"name": "only", "match": {"prefix": "/only"}, "to": "up"}]).ask()
 
 
-def guarded(lab, *fields):
+def guarded(lab, *fields, require=None):
     file = lab.folder / "jwks.json"
     file.write_text(key_set(lab.key))
     issuer = {"jwt": {"issuer": "https://auth.test", "audience": ["platform-api"], "keys": {"file": str(file)}}}
-    return lab.before(auth={"main": issuer}, defaults={"auth": "main"}).ask(fields=fields)
+    route = {"name": "all", "match": {"prefix": "/"}, "to": "up"} | ({"require": require} if require else {})
+    return lab.before(auth={"main": issuer}, defaults={"auth": "main"}, routes=[route]).ask(fields=fields)
 
 
 def token_expired(lab):
@@ -156,6 +157,14 @@ def token_expired(lab):
 
 def token_unknown_key(lab):
     return guarded(lab, *bearer2(lab.key.token(header={"alg": "RS256", "kid": "nobody's"})))
+
+
+def insufficient_scope(lab):
+    return guarded(lab, *bearer2(lab.key.token(scope="read")), require={"scopes": ["write"]})
+
+
+def insufficient_role(lab):
+    return guarded(lab, *bearer2(lab.key.token(roles=["reader"])), require={"roles": ["editor"]})
 
 
 def rate_limited(lab):
@@ -292,6 +301,8 @@ PROVOCATIONS = {
     "token_invalid": lambda lab: guarded(lab, *bearer2("not.a.token")),
     "token_expired": token_expired,
     "token_unknown_key": token_unknown_key,
+    "insufficient_scope": insufficient_scope,
+    "insufficient_role": insufficient_role,
     "rate_limited": rate_limited,
     "upstream_connect": upstream_connect,
     "upstream_tls": upstream_tls,

@@ -1,4 +1,5 @@
 import HTTP
+import JWT
 import LinuxIO
 import Memory
 import Proxy
@@ -150,7 +151,7 @@ final class Gateway {
             routes: FixedArray(count: 2) { index in
                 RoutePlan(
                     label: household.routes.label(for: ["a", "b"][index]), name: [97 + UInt8(index)],
-                    service: index, issuer: -1,
+                    service: index, issuer: -1, requirement: GrantRequirement(), scopeText: [],
                     limits: FixedArray(count: 0) { _ in preconditionFailure("no limits") },
                     bodyLimit: index == 0 ? 150_000 : .max, streamLimit: 100, connectTimeout: 5 * second,
                     requestTimeout: 30 * second, idleTimeout: 20 * second, strippedBytes: 0,

@@ -10,6 +10,8 @@ REASONS = {
     "token_invalid": 401,
     "token_expired": 401,
     "token_unknown_key": 401,
+    "insufficient_scope": 403,
+    "insufficient_role": 403,
     "no_route": 404,
     "request_timeout": 408,
     "body_too_large": 413,
