@@ -9,7 +9,7 @@ struct Gatehouse: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "gatehouse",
         abstract: "An API gateway: TLS, HTTP/1.1 and HTTP/2, tokens, limits, routes.",
-        version: "gatehouse \(version)", subcommands: [Run.self, Check.self, Reasons.self])
+        version: "gatehouse \(version)", subcommands: [Run.self, Check.self, Tokens.self, Reasons.self])
 }
 
 /// Serves.
@@ -92,5 +92,41 @@ struct Reasons: ParsableCommand {
             throw ExitCode(1)
         }
         print(told, terminator: "")
+    }
+}
+
+/// What has to do with bearer tokens.
+struct Tokens: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "jwt", abstract: "Look into bearer tokens.", subcommands: [CheckToken.self])
+}
+
+/// Explains one token.
+struct CheckToken: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "check",
+        abstract: "Say what is right and what is wrong with a token, and what a client with it gets.",
+        discussion: "Exits with 0 when a client passes, with 1 when not.")
+
+    @Argument(help: "The token, or - to read it from standard input, where no list of processes shows it.")
+    var token: String
+
+    @Option(name: .shortAndLong, help: "The configuration file.")
+    var config: String
+
+    @Option(help: "The route that is asked; without it, the token is judged by each auth of the file.")
+    var route: String?
+
+    func run() throws {
+        let text = token == "-" ? readLine() ?? "" : token
+        let report: TokenReport
+        do throws(TokenReport.Failure) {
+            report = try TokenReport(token: Array(text.utf8), configurationFile: config, route: route)
+        } catch {
+            Terminal.tell(error.text)
+            throw ExitCode(1)
+        }
+        print(report.text, terminator: "")
+        if !report.isGood { throw ExitCode(1) }
     }
 }
