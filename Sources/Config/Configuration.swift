@@ -38,7 +38,13 @@ public struct Configuration: Sendable {
             files.append(ReferencedFile(purpose: .accessLog, path: path))
         }
         for issuer in issuers {
-            files.append(ReferencedFile(purpose: .keySet, path: issuer.keyFile))
+            switch issuer.keys {
+            case .file(let path): files.append(ReferencedFile(purpose: .keySet, path: path))
+            case .url(let fetched):
+                if let path = fetched.cacheFile {
+                    files.append(ReferencedFile(purpose: .keyCache, path: path))
+                }
+            }
         }
         return files.sorted { $0.path.place < $1.path.place }
     }
@@ -46,7 +52,7 @@ public struct Configuration: Sendable {
 
 /// A file that the configuration names.
 public struct ReferencedFile: Sendable, Hashable {
-    public enum Purpose: Sendable, Hashable { case certificate, privateKey, keySet, accessLog }
+    public enum Purpose: Sendable, Hashable { case certificate, privateKey, keySet, keyCache, accessLog }
     public let purpose: Purpose
     /// Resolved against the folder of the configuration file.
     public let path: Located<String>

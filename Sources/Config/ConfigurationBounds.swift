@@ -21,6 +21,10 @@ public enum ConfigurationBounds {
     /// Scopes and roles of all routes of one issuer together.
     public static let grantsPerIssuer = 256
     public static let tokenBytes = 256...(48 << 10)
+    /// Nanoseconds: how often a key set is fetched, how seldom for unknown keys, and how long one is kept.
+    public static let keyRefresh = Quantity.second...(24 * Quantity.hour)
+    public static let keyCooldown = Quantity.second...Quantity.hour
+    public static let keptKeys = Quantity.second...(8760 * Quantity.hour)
     public static let limits = 256
     public static let limitsPerRoute = 8
     public static let rateCount = 1...1_000_000

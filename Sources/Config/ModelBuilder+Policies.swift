@@ -41,7 +41,7 @@ extension ModelBuilder {
             texts($0, "require_claims", 0...ConfigurationBounds.requiredClaims)
         }
         let cache = keys(of: map["cache"], "cache", built: ["tokens", "negative"])
-        let keyFile = keyFile(self.required("keys", of: map))
+        let keys = keySettings(self.required("keys", of: map))
         let algorithms = algorithms(map["algorithms"])
         let forwarded = forwardedClaims(map["forward"], requestIDHeader)
         let leeway = duration(
@@ -54,23 +54,13 @@ extension ModelBuilder {
         let cachedTokens = integer(cache["tokens"], "tokens", default: 10_000, 0...1_000_000)
         let negative = duration(
             cache["negative"], "negative", default: 10 * Quantity.second, 0...(10 * Quantity.minute))
-        guard let issuer, let keyFile else { return nil }
+        guard let issuer, let keys else { return nil }
         return IssuerSettings(
             name: name, issuer: issuer.value, audiences: audiences.map(\.value), algorithms: algorithms,
             leewayNanoseconds: leeway, requiredClaims: required?.map(\.value) ?? ["sub"],
             maxTokenBytes: maxToken,
-            tokenType: tokenType, keyFile: keyFile, forwardedClaims: forwarded, passesToken: passesToken,
+            tokenType: tokenType, keys: keys, forwardedClaims: forwarded, passesToken: passesToken,
             cachedTokens: cachedTokens, negativeCacheNanoseconds: negative)
-    }
-
-    private mutating func keyFile(_ node: Node?) -> Located<String>? {
-        let unbuilt = ["url", "refresh", "cooldown", "cache_file", "keep_if_unreachable"]
-        let map = keys(of: node, "keys", built: ["file"], notBuilt: unbuilt)
-        // Who wrote `url` is told that it is not built, and need not be told that `file` is missing.
-        if let node, case .mapping(let entries) = node.content, entries.contains(where: { $0.key == "url" }) {
-            return path(map["file"], "file")
-        }
-        return path(required("file", of: map), "file")
     }
 
     private mutating func algorithms(_ node: Node?) -> [IssuerSettings.Algorithm] {

@@ -24,8 +24,7 @@ public struct IssuerSettings: Sendable, Hashable {
     public let maxTokenBytes: Int
     /// `accessToken`: the header's `typ` must be `at+jwt` (RFC 9068 §4).
     public let tokenType: TokenType
-    /// PEM or JWKS, told apart by content; the path is resolved.
-    public let keyFile: Located<String>
+    public let keys: KeySettings
     public let forwardedClaims: [ForwardedClaim]
     /// Whether `Authorization` goes on to the service.
     public let passesToken: Bool

@@ -18,6 +18,10 @@ final class Household: Sendable {
     let services = LabelTable()
     let endpoints = LabelTable()
     let listeners = LabelTable()
+    /// Names that a process may see over all of its reloads.
+    static let mostIssuers = 1024
+    let issuers = LabelTable(capacity: Household.mostIssuers)
+    let keys = KeyStore()
     let reasons = NameTable(Refusal.allCases.map { "\($0.name)" })
     let limiter: LimitTable
     let ticketKeys: TicketKeys
@@ -68,7 +72,8 @@ struct Blueprint: Sendable {
     let generation: Int
     let household: Household
     private let certificates: [[TLSCertificate]]
-    private let keySets: [[UInt8]]
+    /// One an issuer.
+    let keys: [KeyMaterial]
     let endpoints: [[Endpoint]]
     let serviceFiles: [ServiceFiles]
 
@@ -93,7 +98,36 @@ struct Blueprint: Sendable {
                     chain: read(pair.certificateFile, "certificate"), key: read(pair.keyFile, "private key"))
             }
         }
-        keySets = configuration.issuers.map { read($0.keyFile, "key set") }
+        let wall = Clock.wall()
+        keys = configuration.issuers.map { issuer in
+            let label = household.issuers.label(for: issuer.name.value)
+            if label == LabelTable.other {
+                errors.append(
+                    Diagnostic(
+                        at: issuer.name.place,
+                        "this process has seen \(Household.mostIssuers) names of issuers, its limit; restart it"
+                    ))
+            }
+            switch issuer.keys {
+            case .file(let path):
+                var material = KeyMaterial(
+                    source: KeySource(issuer, cell: -1))
+                // Before it is read: a change that comes between is seen as one.
+                material.fileState = try? Files.state(path.value)
+                material.takenWall = material.fileState?.written ?? wall
+                material.bytes = read(path, "key set")
+                return material
+            case .url:
+                let source = KeySource(issuer, cell: 2 * label)
+                if var known = household.keys.material(of: source.identity) {
+                    known = KeyMaterial(
+                        source: source, bytes: known.bytes, takenWall: known.takenWall,
+                        fileState: known.fileState, failure: known.failure)
+                    return known
+                }
+                return KeyMaterial.cached(source, wall: wall)
+            }
+        }
         serviceFiles = configuration.services.map { service in
             ServiceFiles(
                 authorities: service.tls?.authorityFile.map { read($0, "CA file") },
@@ -387,9 +421,11 @@ struct Blueprint: Sendable {
         var plans: [IssuerPlanBox] = []
         for (index, issuer) in configuration.issuers.enumerated() {
             do {
-                plans.append(IssuerPlanBox(try makeIssuer(issuer, keys: keySets[index], grants[index])))
+                plans.append(IssuerPlanBox(try makeIssuer(issuer, keys: keys[index], grants[index])))
             } catch {
-                errors.append(Diagnostic(at: issuer.keyFile.place, "\(error)"))
+                var place = issuer.name.place
+                if case .file(let path) = issuer.keys { place = path.place }
+                errors.append(Diagnostic(at: place, "\(error)"))
             }
         }
         guard errors.isEmpty else {
@@ -401,13 +437,17 @@ struct Blueprint: Sendable {
     private struct IssuerFailure: Error, CustomStringConvertible { let description: String }
 
     private func makeIssuer(
-        _ issuer: Config.IssuerSettings, keys: [UInt8], _ grants: Grants
+        _ issuer: Config.IssuerSettings, keys: KeyMaterial, _ grants: Grants
     ) throws(IssuerFailure) -> IssuerPlan {
         let keySet: KeySet
-        do {
-            keySet = try KeySet(file: keys.rawSpan, algorithms: issuer.signatureAlgorithms)
-        } catch {
-            throw IssuerFailure(description: "'\(issuer.keyFile.value)': \(error.description)")
+        if keys.bytes.isEmpty, keys.source.fetched != nil {
+            keySet = KeySet()
+        } else {
+            do {
+                keySet = try KeySet(file: keys.bytes.rawSpan, algorithms: issuer.signatureAlgorithms)
+            } catch {
+                throw IssuerFailure(description: "'\(keys.source.place.value)': \(error.description)")
+            }
         }
         let settings: JWT.IssuerSettings
         do {
@@ -415,9 +455,8 @@ struct Blueprint: Sendable {
         } catch {
             throw IssuerFailure(description: error.description)
         }
-        let fingerprint = (settings.fingerprint, keySet.digest.words[0])
         return IssuerPlan(
-            fingerprint: fingerprint,
+            settings: settings.fingerprint, source: keys.source.identity, cell: keys.source.cell,
             verifier: TokenVerifier(
                 settings: settings, keySet: keySet, hash: household.tokenHash, grantNames: grants.names),
             forwardNames: issuer.forwardedClaims.map { Array($0.field.utf8) }, passesToken: issuer.passesToken

@@ -101,8 +101,15 @@ extension Control {
         var reasons: [String] = []
         if isDraining { reasons.append("draining") }
         if liveWorkers < fleet.workers, !isDraining { reasons.append("worker_lost") }
+        let missing = fleet.household.keys.missing
+        if !missing.isEmpty { reasons.append("keys_unavailable") }
         let list = reasons.map(EventLog.quoted).joined(separator: ",")
-        let text = "{\"ready\":\(reasons.isEmpty),\"reasons\":[\(list)],\"generation\":\(fleet.generation)}\n"
+        let issuers = missing.map {
+            "{\"issuer\":\(EventLog.quoted($0.issuer)),\"why\":\(EventLog.quoted($0.failure))}"
+        }
+        let about = issuers.isEmpty ? "" : ",\"without_keys\":[\(issuers.joined(separator: ","))]"
+        let text =
+            "{\"ready\":\(reasons.isEmpty),\"reasons\":[\(list)],\"generation\":\(fleet.generation)\(about)}\n"
         queueAnswer(
             id, reasons.isEmpty ? 200 : 503, "application/json", Array(text.utf8), allowsBody: allowsBody)
     }
@@ -117,7 +124,7 @@ extension Control {
             "# HELP gatehouse_memory_allocated_bytes Allocated and not freed, by the allocator's own account.\n"
             + "# TYPE gatehouse_memory_allocated_bytes gauge\n"
             + "gatehouse_memory_allocated_bytes \(fleet.options.allocatedBytes())\n"
-        return text + Array(memory.utf8)
+        return text + Array(memory.utf8) + Array(fleet.household.keys.metrics(wall: Clock.wall()).utf8)
     }
 
     private mutating func queueAnswer(

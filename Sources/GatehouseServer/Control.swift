@@ -16,6 +16,8 @@ struct Control: ~Copyable {
         static let rotation: UInt8 = 3
         static let retired: UInt8 = 4
         static let memory: UInt8 = 5
+        static let keyTick: UInt8 = 6
+        static let keyFetch: UInt8 = 7
     }
 
     /// Connections of the admin server at once; one more is closed at once.
@@ -41,6 +43,9 @@ struct Control: ~Copyable {
     var liveWorkers: Int
     var adminSocket: Descriptor?
     var adminNumber: Int32?
+    var keyDuties: [KeyDuty] = []
+    var fetches = Slab<KeyFetch>(capacity: ConfigurationBounds.issuers)
+    var isTickingKeys = false
 
     static func run(
         _ fleet: Fleet, signals: consuming SignalSource, options: ServerOptions, log: EventLog
@@ -51,9 +56,11 @@ struct Control: ~Copyable {
             liveWorkers: fleet.workers)
         try loop.add(control.signals.number, Token(kind: Kind.signals, id: .none), .level)
         try loop.watch(fleet.mail.wakeUp)
+        try loop.watch(fleet.keyWishes.wakeUp)
         _ = loop.timers.schedule(Token(kind: Kind.rotation, id: .none), at: loop.now + ticketRotation)
         _ = loop.timers.schedule(Token(kind: Kind.memory, id: .none), at: loop.now + memoryPause)
         try control.openAdmin(&loop)
+        control.syncKeys(&loop)
         Machine.dropStartPages()
         fleet.budget.begin(allocatedBytes: options.allocatedBytes())
         Machine.notify("READY=1")
@@ -97,6 +104,8 @@ extension Control: EventHandler {
         case Kind.adminListener: acceptAdmin(&loop)
         case Kind.adminConnection:
             if connections.contains(token.id) { driveAdmin(token.id, &loop) }
+        case Kind.keyFetch:
+            if fetches.contains(token.id) { driveFetch(token.id, &loop) }
         default: return
         }
     }
@@ -116,6 +125,9 @@ extension Control: EventHandler {
             }
             let pause = fleet.watchMemory() ? Control.memoryPause : 10 * Control.memoryPause
             _ = loop.timers.schedule(Token(kind: Kind.memory, id: .none), at: loop.now + pause)
+        case Kind.keyTick: tickKeys(&loop)
+        case Kind.keyFetch:
+            if fetches.contains(token.id) { fetchOverdue(token.id, &loop) }
         case Kind.rotation:
             fleet.household.ticketKeys.rotate(now: loop.now)
             _ = loop.timers.schedule(
@@ -127,7 +139,7 @@ extension Control: EventHandler {
     mutating func mail(_ loop: inout EventLoop) {
         fleet.mail.wakeUp.clear()
         while let message = fleet.mail.receive() {
-            switch message {
+            switch consume message {
             case .workerEnded:
                 liveWorkers -= 1
                 if !isDraining {
@@ -138,13 +150,19 @@ extension Control: EventHandler {
                 if liveWorkers == 0 { loop.stop() }
             case .reloadEnded:
                 isReloading = false
+                syncKeys(&loop)
                 watchRetired(&loop)
                 if wantsReload {
                     wantsReload = false
                     reload()
                 }
+            case .doorOpened(let source, let addresses, let client):
+                doorOpened(source, addresses, client, &loop)
+            case .doorFailed(let source, let failure): doorFailed(source, failure, &loop)
+            case .keysTaken(let source, let taking, let origin): keysTaken(source, taking, origin, &loop)
             }
         }
+        takeWishes(&loop)
     }
 
     mutating func turnEnded(_ loop: inout EventLoop) {}

@@ -6,13 +6,19 @@ import Proxy
 import RateLimit
 import Reactor
 import Synchronization
+import TLS
 import Telemetry
 import YAML
 
 /// What the control loop is told by other threads.
-enum ControlMessage: Sendable {
+enum ControlMessage: ~Copyable, Sendable {
     case workerEnded
     case reloadEnded
+    /// What a fetch needs is there; https has a client of TLS.
+    case doorOpened(source: UInt64, [SocketAddress], TLSClient?)
+    case doorFailed(source: UInt64, KeyFetchFailure)
+    /// A key set has been looked at.
+    case keysTaken(source: UInt64, KeyTaking, KeyOrigin)
 }
 
 /// The workers, and the configuration that they run. Reloads happen on a thread of their own, one at a time.
@@ -36,7 +42,12 @@ final class Fleet: Sendable {
     let budget: MemoryWatch
     let mail: Mailbox<ControlMessage>
     let adminAddress: Located<BindAddress>?
-    private let mailboxes: [Mailbox<WorkerMessage>]
+    let mailboxes: [Mailbox<WorkerMessage>]
+    /// Of each source of keys that is fetched, two cells: until when no unknown key begins a fetch, and whether one is under way.
+    let keyCells: SharedCells
+    let keyWishes: Mailbox<UInt64>
+    /// Held by whoever gives key sets to workers.
+    let keyDelivery = Mutex(())
     private let logThread: LogThread
     private let logNumber: Int32
     private let threads = Mutex<[WorkThread]>([])
@@ -59,6 +70,7 @@ final class Fleet: Sendable {
         connectionCounts = SharedCells(count: workers)
         generations = SharedCells(count: workers)
         listenerCounts = SharedCells(count: LabelTable.defaultCapacity)
+        keyCells = SharedCells(count: 2 * Household.mostIssuers)
         connections = try Fleet.connectionLimit(configuration)
         upstreamConnections = Fleet.upstreamLimit(connections: connections, workers: workers)
         blockBytes = Fleet.memoryBudget(configuration) / 2 / workers
@@ -66,6 +78,7 @@ final class Fleet: Sendable {
         adminAddress = configuration.adminListen
         do {
             mail = try Mailbox(capacity: 1024)
+            keyWishes = try Mailbox(capacity: 1024)
             var boxes: [Mailbox<WorkerMessage>] = []
             for _ in 0..<workers { boxes.append(try Mailbox(capacity: 4096)) }
             mailboxes = boxes
@@ -177,7 +190,9 @@ final class Fleet: Sendable {
         let opened: [Listeners.Opened]
         do {
             let blueprint = try Blueprint(state.configuration, generation: 1, household: household)
+            expectKeys(blueprint.keys)
             for worker in 0..<workers { try startWorker(worker, blueprint.snapshot()) }
+            adoptKeys(blueprint.keys)
             opened = try state.listeners.open(state.configuration, household: household) {
                 worker, label, number, isShared in
                 _ = mailboxes[worker].send(.listen(label: label, number: number, isShared: isShared))
@@ -205,7 +220,7 @@ final class Fleet: Sendable {
                 ring: logThread.eventRing(index), isSleeping: logThread.isSleeping,
                 wakeNumber: logThread.wakeNumber, isOn: log.level <= .warning),
             names: household.names, pressure: pressure, mailbox: mailboxes[index],
-            neighbours: Neighbours(mailboxes))
+            neighbours: Neighbours(mailboxes), keyCells: keyCells, keyWishes: keyWishes)
         let seed = random.next()
         // The snapshot reaches its worker through the mailbox, as every later one does.
         let letter = mailboxes[index].send(.snapshot(snapshot))
@@ -275,6 +290,7 @@ final class Fleet: Sendable {
             worker, label, number, isShared in
             _ = mailboxes[worker].send(.listen(label: label, number: number, isShared: isShared))
         }
+        expectKeys(blueprint.keys)
         tellFixed(configuration, state.configuration)
         // Before the snapshot of the same generation: whoever runs that has let go.
         state.listeners.retire(configuration, generation: generation) { worker, number in
@@ -286,6 +302,7 @@ final class Fleet: Sendable {
                 log.tell(.error, "mailbox_full", [("worker", "\(worker)")])
             }
         }
+        adoptKeys(blueprint.keys)
         state.configuration = configuration
         state.generation = generation
         currentGeneration.store(generation, ordering: .releasing)

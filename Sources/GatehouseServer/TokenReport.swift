@@ -65,12 +65,25 @@ public struct TokenReport {
     {
         let issuer = configuration.issuers[index]
         let keys: [UInt8]
-        do { keys = try Files.read(issuer.keyFile.value, limit: Blueprint.fileBytes) } catch {
-            throw Failure(text: "cannot read key set '\(issuer.keyFile.value)': \(error.text)")
+        let path: String
+        switch issuer.keys {
+        case .file(let file): path = file.value
+        case .url(let fetched):
+            // What a running gateway has fetched last.
+            guard let file = fetched.cacheFile?.value else {
+                throw Failure(
+                    text:
+                        "the keys come from \(fetched.url.value.text), and without cache_file they are not kept here"
+                )
+            }
+            path = file
+        }
+        do { keys = try Files.read(path, limit: Blueprint.fileBytes) } catch {
+            throw Failure(text: "cannot read key set '\(path)': \(error.text)")
         }
         let keySet: KeySet
         do { keySet = try KeySet(file: keys.rawSpan, algorithms: issuer.signatureAlgorithms) } catch {
-            throw Failure(text: "'\(issuer.keyFile.value)': \(error.description)")
+            throw Failure(text: "'\(path)': \(error.description)")
         }
         do {
             return TokenVerifier(

@@ -75,11 +75,20 @@ public struct KeySet: ~Copyable, Sendable {
     var keys: Slab<NamedKey>
     var names: FixedBytes
     private var nameEnd = 0
-    private let algorithms: SignatureAlgorithms
+    let algorithms: SignatureAlgorithms
     /// Of the bytes that the set was made from: equal digests mean equal sets.
     public let digest: SHA256Digest
 
     public var count: Int { keys.count }
+
+    /// A set without a key: nothing is signed with one of it.
+    public init() {
+        algorithms = []
+        var sha = SHA256()
+        digest = sha.hash(RawSpan())
+        keys = Slab(capacity: 1)
+        names = FixedBytes(count: 8)
+    }
 
     /// The set in `file`, for those of `algorithms` that each key is of a kind for. Keys of a JWKS that are for something
     /// else (`kty`, `crv`, `use`, `alg`, `key_ops`) are passed over; a key that is for us and cannot be used is an error,
@@ -246,6 +255,7 @@ public struct KeySet: ~Copyable, Sendable {
     }
 
     private func find(_ kid: JSONText?, in header: RawSpan) throws(TokenRefusal) -> SlabID {
+        guard keys.count > 0 else { throw .unknownKey }
         if let only = keys.name(at: 0), keys.count == 1 {
             // Nothing to choose: a token need not name the one key, and a PEM key has no name to compare with.
             guard let kid, let name = keys[only].name else { return only }

@@ -43,9 +43,10 @@ public struct TokenVerifier: ~Copyable, Sendable {
         scratch = FixedBytes(count: settings.maxTokenBytes)
     }
 
-    /// Takes `newKeys` from now on and forgets all tokens; nothing happens when they come from the same bytes.
+    /// Takes `newKeys` from now on and forgets all tokens; nothing happens when they come from the same bytes
+    /// for the same algorithms.
     public mutating func replaceKeySet(_ newKeys: consuming KeySet) {
-        guard newKeys.digest != keySet.digest else { return }
+        guard newKeys.digest != keySet.digest || newKeys.algorithms != keySet.algorithms else { return }
         keySet = newKeys
         generation &+= 1
     }
@@ -55,6 +56,17 @@ public struct TokenVerifier: ~Copyable, Sendable {
     public mutating func exchangeGrantNames(with other: inout TokenVerifier) {
         swap(&grantNames, &other.grantNames)
     }
+
+    /// Takes over the keys of another verifier, which gets this one's; nothing happens when they are the same.
+    public mutating func exchangeKeySet(with other: inout TokenVerifier) {
+        guard other.keySet.digest != keySet.digest else { return }
+        swap(&keySet, &other.keySet)
+        generation &+= 1
+        other.generation &+= 1
+    }
+
+    /// Whether there is any key.
+    public var hasKeys: Bool { keySet.count > 0 }
 
     // MARK: - Asking
 

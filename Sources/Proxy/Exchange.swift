@@ -57,6 +57,16 @@ struct Exchange: ~Copyable {
     let stream: StreamID?
     /// The snapshot that it began with, pinned; `none` once it is no longer needed.
     var snapshot: SlabID
+    /// Whether it waits for the key of its token; then `lotPlace` is where it stands among those that do.
+    var keyWait = KeyWait.none
+    var lotPlace = 0
+    var keySource: UInt64 = 0
+    /// It waits for a fetch that had begun before it came, and so may have missed its key: then it may wait for another one.
+    var joinsFetch = false
+    /// When its patience is over, however often it waits.
+    var keyDeadline: UInt64 = 0
+    /// Of HTTP/1: how many bytes its head has, which lies in its connection's input until it goes on.
+    var waitingHeadBytes = 0
     /// Index in the snapshot's routes; -1 before one was found.
     var route = -1
     var method = Method.other

@@ -39,7 +39,7 @@ public enum Refusal: UInt8, CaseIterable, Sendable {
     case uriTooLong, headTooLarge, bodyTooLarge, requestTimeout
     case unsupportedVersion, notImplemented, expectationFailed
     case noRoute
-    case tokenMissing, tokenInvalid, tokenExpired, tokenUnknownKey
+    case tokenMissing, tokenInvalid, tokenExpired, tokenUnknownKey, keysUnavailable
     case insufficientScope, insufficientRole
     case rateLimited
     case upstreamConnect, upstreamTLS, upstreamReset, upstreamInvalid, upstreamTruncated
@@ -144,6 +144,13 @@ public enum Refusal: UInt8, CaseIterable, Sendable {
                 Get a token of the issuer that this route asks for; if it is, its key set at the gateway \
                 is out of date.
                 """)
+        case .keysUnavailable:
+            Reason(
+                "keys_unavailable", 503, "The keys of the token's issuer cannot be had",
+                """
+                Try again later; if it lasts, look at /readyz and at the event keys_fetch_failed: the key set's \
+                address does not answer as it should.
+                """, retryAfterSeconds: 5)
         case .insufficientScope:
             Reason(
                 "insufficient_scope", 403, "The token has none of the scopes that this route asks for",

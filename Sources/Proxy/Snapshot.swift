@@ -126,18 +126,24 @@ public struct RoutePlan: ~Copyable, Sendable {
 
 /// One issuer of tokens: its verifier, and the field names that its claims go to.
 public struct IssuerPlan: ~Copyable, Sendable {
-    /// Of the settings and the key set together: the same one keeps its caches across a reload.
-    let fingerprint: (UInt64, UInt64)
+    /// Of the settings and of where the keys come from: the same ones keep their keys and caches across a reload.
+    let settings: UInt64
+    let source: UInt64
+    /// Index of the two cells about fetches of its keys; -1 where none is fetched.
+    let cell: Int
     var verifier: TokenVerifier
     /// In the order of the settings' `forward`.
     let forwardNames: FixedArray<FixedArray<UInt8>>
     let passesToken: Bool
 
     public init(
-        fingerprint: (UInt64, UInt64), verifier: consuming TokenVerifier, forwardNames: [[UInt8]],
+        settings: UInt64, source: UInt64, cell: Int, verifier: consuming TokenVerifier,
+        forwardNames: [[UInt8]],
         passesToken: Bool
     ) {
-        self.fingerprint = fingerprint
+        self.settings = settings
+        self.source = source
+        self.cell = cell
         self.verifier = verifier
         self.forwardNames = FixedArray(count: forwardNames.count) { FixedArray(forwardNames[$0]) }
         self.passesToken = passesToken

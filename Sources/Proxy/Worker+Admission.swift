@@ -122,12 +122,27 @@ extension Worker {
         if case .length(let length) = requestHead.framing, length > exchanges[id].bodyLimit {
             return .bodyTooLarge
         }
+        return judgeToken(
+            id, route, bytes, usesPathBlock: usesPathBlock, peer: peer, isTrusted: isTrusted, mayWait: true,
+            &loop)
+    }
+
+    /// What is decided by the token, and after it. `mayWait`: an unknown key may be waited for, which `keyWait` of the
+    /// exchange then tells.
+    mutating func judgeToken(
+        _ id: SlabID, _ route: Int, _ bytes: RawSpan, usesPathBlock: Bool, peer: SocketAddress,
+        isTrusted: Bool, mayWait: Bool, _ loop: inout EventLoop
+    ) -> Refusal? {
+        let client = exchanges[id].client
         var entry: TokenEntryID?
         if snapshots[current].routes[route].issuer >= 0 {
-            let began = loop.now
-            let answer = verifyToken(id, route, bytes, &loop, &entry)
+            // Who has waited has waited for its token.
+            let began = exchanges[id].keyDeadline == 0 ? loop.now : exchanges[id].facts.began
+            let answer = verifyToken(id, route, bytes, mayWait: mayWait, &loop, &entry)
             exchanges[id].facts.authNanoseconds = max(loop.now &- began, 1)
             if let answer { return answer }
+            // It waits for a key: nothing of it goes on.
+            guard entry != nil else { return nil }
         }
         if snapshots[current].routes[route].hasSubjectLimits,
             let refusal = checkSubjectLimits(id, route, client, loop)
@@ -203,7 +218,7 @@ extension Worker {
     }
 
     /// Copies what the exchange needs of the plan for as long as it lives.
-    private mutating func takePlan(_ id: SlabID, _ route: Int) {
+    mutating func takePlan(_ id: SlabID, _ route: Int) {
         exchanges[id].route = route
         exchanges[id].editsRequest = !snapshots[current].routes[route].requestEdits.isEmpty
         exchanges[id].bodyLimit =
@@ -271,7 +286,8 @@ extension Worker {
     }
 
     private mutating func verifyToken(
-        _ id: SlabID, _ route: Int, _ bytes: RawSpan, _ loop: inout EventLoop, _ entry: inout TokenEntryID?
+        _ id: SlabID, _ route: Int, _ bytes: RawSpan, mayWait: Bool, _ loop: inout EventLoop,
+        _ entry: inout TokenEntryID?
     ) -> Refusal? {
         let issuer = snapshots[current].routes[route].issuer
         guard let line = requestHead.fields.firstIndex(of: .authorization) else { return .tokenMissing }
@@ -305,6 +321,10 @@ extension Worker {
             return Refusal(snapshots[current].issuers[issuer].verifier.judge(requirement, of: found, token))
         case .refused(let reason):
             exchanges[id].tokenRefusal = reason
+            if reason == .unknownKey {
+                if mayWait { return awaitKey(id, issuer, &loop) }
+                if !snapshots[current].issuers[issuer].verifier.hasKeys { return .keysUnavailable }
+            }
             return Refusal(reason)
         }
     }

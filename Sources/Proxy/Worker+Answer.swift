@@ -28,6 +28,7 @@ extension Worker {
             dropUpstream(id, &loop)
             if exchanges[id].isTunnel { cutTunnel(id, &loop) } else { cut(id, &loop) }
         case .abandon:
+            if exchanges[id].keyWait != .none { abandonWait(id) }
             exchanges[id].facts.reason = .clientClosed
             if !exchanges[id].hasAnswered { exchanges[id].facts.status = Refusal.clientClosed.status }
             // A tunnel that breaks on one side breaks on the other.
@@ -124,6 +125,7 @@ extension Worker {
     // MARK: Answers of our own
 
     private mutating func refuse(_ id: SlabID, _ reason: Refusal, _ loop: inout EventLoop) {
+        if exchanges[id].keyWait != .none { abandonWait(id) }
         exchanges[id].facts.status = reason.status
         exchanges[id].facts.reason = reason
         exchanges[id].hasAnswered = true

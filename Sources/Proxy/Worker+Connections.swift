@@ -399,6 +399,8 @@ extension Worker {
             case .unlisten(let number): unlisten(number, &loop)
             case .connection(let descriptor, let label, let peer):
                 begin(descriptor, label: label, peer: peer, &loop)
+            case .keys(let keys, let source): replaceKeys(keys, of: source)
+            case .keysSettled(let source, let isFetched): settleLot(source, isFetched: isFetched, &loop)
             case .relieve: closeIdle(&loop)
             case .drain(let deadline): beginDrain(until: deadline, &loop)
             }
@@ -443,15 +445,19 @@ extension Worker {
         settings.generations.store(generation, at: settings.index)
     }
 
-    /// An issuer whose settings and keys have not changed keeps its verifier, and with it what it has verified.
+    /// An issuer whose settings and keys have not changed keeps its verifier, and with it what it has verified. Keys that have
+    /// changed come with the new snapshot.
     private mutating func keepVerifiers(of old: SlabID) {
         for index in 0..<snapshots[current].issuers.count {
             for other in 0..<snapshots[old].issuers.count
-            where snapshots[old].issuers[other].fingerprint == snapshots[current].issuers[index].fingerprint {
+            where snapshots[old].issuers[other].settings == snapshots[current].issuers[index].settings
+                && snapshots[old].issuers[other].source == snapshots[current].issuers[index].source
+            {
                 var new = snapshots.remove(current)
                 swap(&new.issuers[index].verifier, &snapshots[old].issuers[other].verifier)
                 new.issuers[index].verifier.exchangeGrantNames(
                     with: &snapshots[old].issuers[other].verifier)
+                new.issuers[index].verifier.exchangeKeySet(with: &snapshots[old].issuers[other].verifier)
                 current = snapshots.insert(new)
             }
         }

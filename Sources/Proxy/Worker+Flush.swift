@@ -111,6 +111,10 @@ extension Worker {
             return
         }
         exchanges[id].deadline = .max
+        if exchanges[id].keyWait != .none {
+            lotTimerFired(id, &loop)
+            return
+        }
         if exchanges[id].serviceDeadline != .max { armExchange(id, exchanges[id].serviceDeadline, &loop) }
         if !exchanges[id].waiter.isNone {
             perform(exchanges[id].machine.handle(.upstreamTimedOut(vainWait(id, loop.now))), id, &loop)

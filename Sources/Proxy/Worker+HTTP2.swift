@@ -125,10 +125,10 @@ extension Worker {
         }
         downstreams[id].openStreams &+= 1
         let isWhole = downstreams[id].copyHead(of: stream, into: &head)
-        downstreams[id].session?.releaseHead(stream)
         if !downstreams[id].hasSentGoAway { setReadDeadline(id, .max, &loop) }
         // Cookies that were joined lie in the head twice, so that one within its limit may still not fit a block.
         if let error = isWhole ? error : .headTooLarge {
+            downstreams[id].session?.releaseHead(stream)
             makeRequestID(exchange, loop)
             if isWhole, !requestHead.path.isEmpty {
                 exchanges[exchange].facts.path = exchanges[exchange].keep(
@@ -138,11 +138,20 @@ extension Worker {
             return
         }
         let refusal = admit(exchange, head.bytes, &loop)
+        // Who waits for a key is judged anew, by the head that the session still holds.
+        if exchanges[exchange].keyWait != .none { return }
+        downstreams[id].session?.releaseHead(stream)
+        beginStreamExchange(exchange, refusal, &loop)
+    }
+
+    /// Goes on with a stream's exchange after the decision.
+    mutating func beginStreamExchange(_ exchange: SlabID, _ refusal: Refusal?, _ loop: inout EventLoop) {
+        let id = exchanges[exchange].downstream
         if refusal == nil, !exchanges[exchange].requestBody.isEnded {
             expectStreamBody(exchange, &loop)
             watchRate(id, &loop)
         }
-        if refusal == nil, exchanges[exchange].owesContinue {
+        if refusal == nil, exchanges[exchange].owesContinue, let stream = exchanges[exchange].stream {
             exchanges[exchange].owesContinue = false
             downstreams[id].session?.beginResponse(status: 100)
             trailerFields.removeAll()

@@ -50,8 +50,10 @@ extension Worker {
             if exchanges[exchange].isTunnel {
                 return !downstreams[id].hasEnded && !exchanges[exchange].isRequestPaused
             }
-            if !exchanges[exchange].requestBody.isEnded { return !exchanges[exchange].isRequestPaused }
-            // The request is whole. Read on only to learn whether the client is still there.
+            if !exchanges[exchange].requestBody.isEnded, exchanges[exchange].keyWait == .none {
+                return !exchanges[exchange].isRequestPaused
+            }
+            // The request is whole, or waits for a key. Read on only to learn whether the client is still there.
             return downstreams[id].isEnding && downstreams[id].inbound.byteCount < Worker.sinkBytes
         }
     }
@@ -293,6 +295,13 @@ extension Worker {
                 setReadDeadline(id, loop.now &+ snapshots[current].http.bodyIdleTimeout, &loop)
             }
             let refusal = admit(exchange, inbound.firstBytes.extracting(0..<count), &loop)
+            if exchanges[exchange].keyWait != .none {
+                // It is judged anew by its head, which stays where it is; we are the ones who are waited for.
+                exchanges[exchange].waitingHeadBytes = count
+                swap(&inbound, &downstreams[id].inbound)
+                setReadDeadline(id, .max, &loop)
+                return true
+            }
             // The head is used up: what follows it is the body, and belongs to the connection again.
             inbound.consume(count)
             swap(&inbound, &downstreams[id].inbound)

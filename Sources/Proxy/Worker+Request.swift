@@ -217,6 +217,7 @@ extension Worker {
             perform(exchanges[id].machine.handle(.refused(refusal)), id, &loop)
             return
         }
+        guard exchanges[id].keyWait == .none else { return }
         exchanges[id].facts.leaseBegan = loop.now
         lease(id, &loop)
     }
@@ -358,7 +359,7 @@ extension Worker {
 
     /// Moves the request's body on, as far as it has come and its sink has room.
     mutating func pumpRequest(_ id: SlabID, _ loop: inout EventLoop) {
-        guard exchanges.contains(id) else { return }
+        guard exchanges.contains(id), exchanges[id].keyWait == .none else { return }
         if exchanges[id].isTunnel {
             pumpTunnelUp(id, &loop)
             return

@@ -1,6 +1,7 @@
 import Cryptography
 import HTTP
 import HTTP2
+public import JWT
 public import LinuxIO
 public import Memory
 public import RateLimit
@@ -18,6 +19,10 @@ public enum WorkerMessage: ~Copyable, Sendable {
     case unlisten(number: Int32)
     /// A connection that another worker has accepted.
     case connection(Descriptor, label: Int, peer: SocketAddress)
+    /// The keys of an issuer, from now on; none takes them away.
+    case keys(KeySet, source: UInt64)
+    /// A fetch of an issuer's keys is over; what it brought has been sent before.
+    case keysSettled(source: UInt64, isFetched: Bool)
     /// Memory is nearly used up: close some connections that are idle.
     case relieve
     /// Finish what is under way, until `deadline` (monotonic nanoseconds), then stop.
@@ -75,13 +80,19 @@ public struct WorkerSettings: Sendable {
     public let pressure: SharedCells
     public let mailbox: Mailbox<WorkerMessage>
     public let neighbours: Neighbours
+    /// Of each issuer whose keys are fetched, two cells: until when (monotonic nanoseconds) no unknown key begins a fetch, and 1
+    /// while one is under way.
+    public let keyCells: SharedCells
+    /// Sources of keys that a worker wants fetched.
+    public let keyWishes: Mailbox<UInt64>
 
     public init(
         index: Int, connections: Int, upstreamConnections: Int, blockBytes: Int, limiter: LimitTable,
         clients: CountTable,
         meters: WorkerMetrics, connectionCounts: SharedCells, listenerCounts: SharedCells,
         generations: SharedCells, log: AccessLogRing, events: AccessLogRing,
-        names: AccessNames, pressure: SharedCells, mailbox: Mailbox<WorkerMessage>, neighbours: Neighbours
+        names: AccessNames, pressure: SharedCells, mailbox: Mailbox<WorkerMessage>, neighbours: Neighbours,
+        keyCells: SharedCells, keyWishes: Mailbox<UInt64>
     ) {
         self.index = index
         self.connections = connections
@@ -99,6 +110,8 @@ public struct WorkerSettings: Sendable {
         self.pressure = pressure
         self.mailbox = mailbox
         self.neighbours = neighbours
+        self.keyCells = keyCells
+        self.keyWishes = keyWishes
     }
 }
 
@@ -163,6 +176,9 @@ public struct Worker: ~Copyable {
     /// served already is not kept waiting by those who come.
     var handshakesLeft = Worker.handshakesPerTurn
     var checksLeft = Worker.checksPerTurn
+    /// Exchanges that wait for a key.
+    var lot: FixedArray<SlabID>
+    var lotCount = 0
     /// Where the walk over idle connections goes on.
     var idleCursor = 0
     var isDraining = false
@@ -179,6 +195,9 @@ public struct Worker: ~Copyable {
     static var checksPerTurn: Int { 16 }
     /// Blocks that nothing is read into: what has been read can then always be encrypted, framed and sent.
     static var keptBlocks: Int { 16 }
+    /// Exchanges that wait for a key at once, and for how long, in nanoseconds.
+    static var lotPlaces: Int { 256 }
+    static var lotPatience: UInt64 { 1_000_000_000 }
     /// Idle connections that a worker closes each time it is told that memory is short.
     static var closedIdle: Int { 256 }
     /// How long no connection is accepted when descriptors have run out, in nanoseconds.
@@ -222,6 +241,7 @@ public struct Worker: ~Copyable {
         // Twice the slabs: names of what was closed meanwhile stay until they are popped.
         dirtyDownstreams = FixedQueue(capacity: settings.connections * 2)
         dirtyUpstreams = FixedQueue(capacity: settings.upstreamConnections * 2)
+        lot = FixedArray(count: Worker.lotPlaces) { _ in .none }
         starved = FixedQueue(capacity: (settings.connections + settings.upstreamConnections) * 2)
         encoder = AccessLineEncoder(names: settings.names)
         events = EventLineEncoder(names: settings.names)
@@ -305,6 +325,8 @@ extension Worker: EventHandler {
             // It may have waited for a block to encrypt into.
             if pools.connections[id].hasOutput || pools.connections[id].isHTTP2 { markDirty(upstream: id) }
             driveUpstream(id, &loop)
+        case TokenKind.exchange:
+            if exchanges.contains(id) { leaveLot(id, &loop) }
         default:
             return
         }

@@ -3,7 +3,7 @@
 public enum ReachedLimit: Int, CaseIterable, Sendable {
     case requestLine, head, body, headTimeout, bodyIdleTimeout, minimumBodyRate, resets, controlFrames
     case connections, connectionsPerClient, handshakeTimeout, handshakesInFlight
-    case blocks, memoryBudget, descriptors, exchanges
+    case blocks, memoryBudget, descriptors, exchanges, keyLot
 
     /// The key of the configuration, where there is one: the label of the counter.
     public var name: String {
@@ -25,6 +25,8 @@ public enum ReachedLimit: Int, CaseIterable, Sendable {
         case .memoryBudget: "memory.budget"
         case .descriptors: "descriptors"
         case .exchanges: "exchanges"
+        // Requests that wait for the key of their token, of one worker.
+        case .keyLot: "keys.waiting"
         }
     }
 }

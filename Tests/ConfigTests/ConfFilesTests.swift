@@ -68,7 +68,7 @@ private func load(_ name: String) throws -> Configuration {
         #expect(issuer.algorithms == [.rs256] && issuer.requiredClaims == ["sub"])
         #expect(issuer.leewayNanoseconds == 30_000_000_000 && issuer.maxTokenBytes == 8 << 10)
         #expect(issuer.tokenType == .any && issuer.passesToken && issuer.forwardedClaims.isEmpty)
-        #expect(issuer.keyFile.value == "conf/jwks.json")
+        #expect(issuer.keys.file?.value == "conf/jwks.json")
         #expect(issuer.cachedTokens == 10_000 && issuer.negativeCacheNanoseconds == 10_000_000_000)
 
         let limit = try #require(it.limits.first)

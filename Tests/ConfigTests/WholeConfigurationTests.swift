@@ -166,7 +166,7 @@ private let second = 1_000_000_000
         #expect(issuer.requiredClaims == ["sub", "org"] && issuer.maxTokenBytes == 4 << 10)
         #expect(issuer.algorithms == [.rs256, .rs384, .rs512, .ps256, .es256, .edDSA])
         #expect(issuer.tokenType == .accessToken && !issuer.passesToken)
-        #expect(issuer.keyFile.value == "/etc/gatehouse/keys/staff.pem")
+        #expect(issuer.keys.file?.value == "/etc/gatehouse/keys/staff.pem")
         #expect(issuer.forwardedClaims.map(\.field) == ["X-User"])
         #expect(issuer.cachedTokens == 0 && issuer.negativeCacheNanoseconds == 0)
         #expect(it.limits.map(\.rate.count) == [60, 5000])

@@ -151,6 +151,14 @@ def guarded(lab, *fields, require=None):
     return lab.before(auth={"main": issuer}, defaults={"auth": "main"}, routes=[route]).ask(fields=fields)
 
 
+def keys_unavailable(lab):
+    lab.held.append(free_port())
+    url = f"http://127.0.0.1:{lab.held[-1].getsockname()[1]}/keys"
+    issuer = {"jwt": {"issuer": "https://auth.test", "audience": ["platform-api"], "keys": {"url": url}}}
+    lab.before(auth={"main": issuer}, defaults={"auth": "main"})
+    return lab.ask(fields=bearer2(lab.key.token()))
+
+
 def token_expired(lab):
     return guarded(lab, *bearer2(lab.key.token(exp=int(time.time()) - 3600)))
 
@@ -301,6 +309,7 @@ PROVOCATIONS = {
     "token_invalid": lambda lab: guarded(lab, *bearer2("not.a.token")),
     "token_expired": token_expired,
     "token_unknown_key": token_unknown_key,
+    "keys_unavailable": keys_unavailable,
     "insufficient_scope": insufficient_scope,
     "insufficient_role": insufficient_role,
     "rate_limited": rate_limited,

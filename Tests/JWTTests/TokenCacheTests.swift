@@ -167,4 +167,36 @@ import Testing
         let generation = verifier.generation
         #expect(asked.wasCached && generation == 1)
     }
+
+    @Test("without a key nothing is good, also what was remembered, and no key is asked for by name")
+    func noKeys() throws {
+        var verifier = try Fixtures.verifier(keys: "a.json")
+        let token = Fixtures.token("good")
+        let before = verifier.ask(token).refusal
+        let hadKeys = verifier.hasKeys
+        verifier.replaceKeySet(KeySet())
+        let after = [verifier.ask(token).refusal, verifier.ask(Fixtures.token("no-kid")).refusal]
+        let hasKeys = verifier.hasKeys
+        #expect(before == nil && hadKeys && !hasKeys)
+        #expect(after == [.unknownKey, .unknownKey])
+        verifier.replaceKeySet(try Fixtures.keys("a.json"))
+        let again = verifier.ask(token)
+        #expect(again.refusal == nil && !again.wasCached)
+    }
+
+    @Test("keys that are taken over end what was remembered under others; the same ones change nothing")
+    func takenOver() throws {
+        var verifier = try Fixtures.verifier(keys: "a.json")
+        var fresh = try Fixtures.verifier(keys: "b.json")
+        let (a, b) = (Fixtures.token("good"), Fixtures.token("signed-by-b"))
+        _ = verifier.ask(a)
+        verifier.exchangeKeySet(with: &fresh)
+        let after = [verifier.ask(a).refusal, verifier.ask(b).refusal]
+        let other = [fresh.ask(a).refusal, fresh.ask(b).refusal]
+        #expect(after == [.unknownKey, nil] && other == [nil, .unknownKey])
+        var same = try Fixtures.verifier(keys: "b.json")
+        verifier.exchangeKeySet(with: &same)
+        let asked = verifier.ask(b)
+        #expect(asked.wasCached)
+    }
 }

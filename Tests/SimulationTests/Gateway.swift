@@ -68,7 +68,8 @@ final class Gateway {
                 ring: household.ring, isSleeping: household.isSleeping, wakeNumber: -1, isOn: true),
             events: AccessLogRing(
                 ring: household.eventRing, isSleeping: household.isSleeping, wakeNumber: -1, isOn: false),
-            names: names, pressure: household.pressure, mailbox: mailbox, neighbours: Neighbours([mailbox]))
+            names: names, pressure: household.pressure, mailbox: mailbox, neighbours: Neighbours([mailbox]),
+            keyCells: SharedCells(count: 2), keyWishes: try Mailbox(capacity: 8))
         worker = Worker(
             settings: settings, snapshot: Gateway.snapshot(household, generation: 1), seed: chance.next())
         loop = try EventLoop(timers: 8192, pending: 256)

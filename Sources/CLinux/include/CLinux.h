@@ -22,6 +22,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/un.h>
@@ -82,6 +83,21 @@ static inline int cl_shutdown_write(int descriptor) { CLINUX_RESULT(shutdown(des
 static inline int cl_open(const char *path, int flags, unsigned mode) { CLINUX_RESULT(open(path, flags | O_CLOEXEC, mode)); }
 static const int CL_O_RDONLY = O_RDONLY;
 static const int CL_O_APPEND_CREATE = O_WRONLY | O_APPEND | O_CREAT;
+static const int CL_O_WRITE_FRESH = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW;
+static inline int cl_sync(int descriptor) { CLINUX_RESULT(fsync(descriptor)); }
+static inline int cl_rename(const char *from, const char *to) { CLINUX_RESULT(rename(from, to)); }
+static inline int cl_unlink(const char *path) { CLINUX_RESULT(unlink(path)); }
+/* What tells one state of a file from another: device, inode, size, and the times of its content and of its inode (ns). */
+static inline int cl_file_state(const char *path, uint64_t out[5]) {
+    struct stat facts;
+    if (stat(path, &facts) < 0) return -errno;
+    out[0] = (uint64_t)facts.st_dev;
+    out[1] = (uint64_t)facts.st_ino;
+    out[2] = (uint64_t)facts.st_size;
+    out[3] = (uint64_t)facts.st_mtim.tv_sec * 1000000000u + (uint64_t)facts.st_mtim.tv_nsec;
+    out[4] = (uint64_t)facts.st_ctim.tv_sec * 1000000000u + (uint64_t)facts.st_ctim.tv_nsec;
+    return 0;
+}
 static inline int64_t cl_file_size(int descriptor) {
     struct stat facts;
     if (fstat(descriptor, &facts) < 0) return -errno;

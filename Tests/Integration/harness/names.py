@@ -10,6 +10,7 @@ REASONS = {
     "token_invalid": 401,
     "token_expired": 401,
     "token_unknown_key": 401,
+    "keys_unavailable": 503,
     "insufficient_scope": 403,
     "insufficient_role": 403,
     "no_route": 404,

@@ -1,0 +1,433 @@
+import Config
+import HTTP
+import HTTP1
+import JWT
+import LinuxIO
+import Memory
+import Reactor
+import TLS
+
+/// Why a key set could not be had. Each has a name that the metrics count it by, and words for the log.
+enum KeyFetchFailure: Error, Equatable, Sendable {
+    case resolve(String)
+    case connect(String)
+    case tls(String)
+    case timeout
+    case status(Int)
+    /// Redirects are not followed: the address in the configuration is the one that is trusted.
+    case redirect(Int)
+    /// Not HTTP, or not framed so that its end is certain.
+    case notHTTP
+    case truncated
+    case tooLarge
+    /// What came is no key set, and why.
+    case invalid(String)
+    /// The gateway itself was short of something.
+    case own(String)
+
+    var name: String {
+        switch self {
+        case .resolve: "resolve"
+        case .connect: "connect"
+        case .tls: "tls"
+        case .timeout: "timeout"
+        case .status: "status"
+        case .redirect: "redirect"
+        case .notHTTP: "not_http"
+        case .truncated: "truncated"
+        case .tooLarge: "too_large"
+        case .invalid: "invalid"
+        case .own: "own"
+        }
+    }
+
+    var text: String {
+        switch self {
+        case .resolve(let reason): "the name cannot be resolved: \(reason)"
+        case .connect(let reason): "no connection: \(reason)"
+        case .tls(let reason): "no secure connection: \(reason)"
+        case .timeout: "no whole answer within \(KeyFetch.timeLimit / 1_000_000_000) s"
+        case .status(let status): "the answer has status \(status)"
+        case .redirect(let status): "the answer is a redirect (\(status)), which is not followed"
+        case .notHTTP: "the answer is not valid HTTP"
+        case .truncated: "the answer was cut short"
+        case .tooLarge: "the answer is larger than \(KeyFetch.mostBytes) bytes"
+        case .invalid(let reason): "the answer is no key set: \(reason)"
+        case .own(let reason): reason
+        }
+    }
+}
+
+/// A body, and for how long its sender says that it is fresh.
+struct KeyAnswer: Sendable, Equatable {
+    let bytes: [UInt8]
+    /// Seconds, of `Cache-Control: max-age`; 0 where it must not be kept; `nil` where nothing is said.
+    let maxAgeSeconds: Int?
+}
+
+/// One GET of a key set, without waiting: it is told what the poller saw, and says whether it is over.
+///
+/// Limits: `timeLimit` for all of it (its owner sets the timer), `mostBytes` of body, `headBytes` of a head, `mostInterim` heads
+/// before the final one. Redirects are refused.
+struct KeyFetch: ~Copyable {
+    static let timeLimit: UInt64 = 5_000_000_000
+    static let mostBytes = KeySet.mostBytes
+    static let headBytes = 12288
+    static let mostInterim = 8
+
+    enum Step: Equatable {
+        /// The poller will tell more.
+        case waiting
+        case done(KeyAnswer)
+        case failed(KeyFetchFailure)
+    }
+
+    private enum Phase { case connecting, handshake, asking }
+
+    private let url: KeyURL
+    /// Whose fetch this is.
+    let source: UInt64
+    private let addresses: [SocketAddress]
+    private let client: TLSClient?
+    var timer = TimerID.none
+    private var nextAddress = 0
+    private var descriptor: Descriptor?
+    private var tls: TLSSession?
+    private var phase = Phase.connecting
+    private var ciphertext = ByteQueue()
+    private var inbound = ByteQueue()
+    private var plaintext = ByteQueue()
+    private var outbound = ByteQueue()
+    private var hasEnded = false
+
+    private var head = ResponseHead(fieldCapacity: 64)
+    private var hasHead = false
+    private var interimHeads = 0
+    private var scanned = 0
+    private var maxAge: Int?
+    private var remaining = 0
+    private var decoder = ChunkedDecoder()
+    private var body = ByteQueue()
+    private var trailers = ByteQueue()
+
+    /// `client` where the URL is https; `addresses` are tried in their order.
+    init(url: KeyURL, source: UInt64, addresses: [SocketAddress], client: consuming TLSClient?) {
+        self.url = url
+        self.source = source
+        self.addresses = addresses
+        self.client = client
+    }
+
+    /// Connects to the next address; `token` is what the poller tells about it.
+    mutating func connect(_ token: Token, _ loop: inout EventLoop) -> Step {
+        var reason = "no address"
+        while nextAddress < addresses.count {
+            let address = addresses[nextAddress]
+            nextAddress += 1
+            do throws(SystemError) {
+                let made = try Sockets.connect(to: address)
+                try loop.add(made.number, token, .readingAndWriting)
+                descriptor = consume made
+                phase = .connecting
+                return .waiting
+            } catch {
+                reason = error.text
+            }
+        }
+        return .failed(.connect(reason))
+    }
+
+    /// Takes the connection out of the poller.
+    mutating func leave(_ loop: inout EventLoop) {
+        loop.timers.cancel(timer)
+        if let number = descriptor?.number { loop.remove(number) }
+    }
+
+    /// Something happened on the connection.
+    mutating func ready(_ token: Token, from pool: borrowing BlockPool, _ loop: inout EventLoop) -> Step {
+        if phase == .connecting {
+            if let error = descriptor?.connectError() {
+                leaveAddress(&loop)
+                return nextAddress < addresses.count ? connect(token, &loop) : .failed(.connect(error.text))
+            }
+            if let failure = greet(from: pool) { return .failed(failure) }
+        }
+        while true {
+            if phase == .handshake {
+                switch shakeHands(from: pool) {
+                case .waiting where phase == .handshake: break
+                case .waiting: continue
+                case let step: return step
+                }
+            } else {
+                if let step = look(from: pool) { return step }
+            }
+            switch receive(from: pool) {
+            case .bytes: continue
+            case .wouldBlock: return .waiting
+            case .ended:
+                hasEnded = true
+                if phase == .handshake { return .failed(.tls("closed_early")) }
+                return look(from: pool) ?? .failed(.truncated)
+            case .outOfBlocks: return .failed(.own("no block to read into"))
+            case .failed(let error): return .failed(.connect(error.text))
+            }
+        }
+    }
+
+    private mutating func leaveAddress(_ loop: inout EventLoop) {
+        if let number = descriptor?.number { loop.remove(number) }
+        descriptor = nil
+    }
+
+    // MARK: The connection
+
+    /// The connection stands: what is said first.
+    private mutating func greet(from pool: borrowing BlockPool) -> KeyFetchFailure? {
+        // RFC 9110 §12.5.3: without coding, which we would have to undo.
+        let request =
+            "GET \(url.target) HTTP/1.1\r\nHost: \(url.authority)\r\nAccept: application/jwk-set+json, application/json\r\n"
+            + "Accept-Encoding: identity\r\nUser-Agent: gatehouse\r\nConnection: close\r\n\r\n"
+        guard plaintext.append(Array(request.utf8).rawSpan, from: pool) else {
+            return .own("no block to write into")
+        }
+        guard url.isSecure else {
+            phase = .asking
+            return flush(from: pool)
+        }
+        phase = .handshake
+        switch url.host {
+        case .address(let address): secure(address.networkBytes, isAddress: true)
+        case .name(let text): secure(Array(text.utf8), isAddress: false)
+        case .unix: return .own("a socket in the file system is no place for keys")
+        }
+        return tls == nil ? .own("no memory for TLS") : nil
+    }
+
+    private mutating func secure(_ name: [UInt8], isAddress: Bool) {
+        tls = client?.makeSession(serverName: name.rawSpan, isAddress: isAddress, endpoint: 0)
+    }
+
+    private mutating func shakeHands(from pool: borrowing BlockPool) -> Step {
+        let step =
+            tls?.handshake(ciphertext: &ciphertext, output: &outbound, pool: pool) ?? .failed(.closedEarly)
+        let flushed = send()
+        switch step {
+        case .done:
+            phase = .asking
+            return flush(from: pool).map { .failed($0) } ?? .waiting
+        case .wantsRead: return flushed.map { .failed($0) } ?? .waiting
+        case .outOfBlocks: return .failed(.own("no block for TLS"))
+        case .failed(let failure): return .failed(.tls(KeyFetch.text(of: failure)))
+        }
+    }
+
+    private static func text(of failure: TLSFailure) -> String {
+        let pool = BlockPool(blockBytes: 1024, limit: 1)
+        guard var block = pool.take() else { return "\(failure.name)" }
+        failure.appendText(to: &block)
+        return block.bytes.text
+    }
+
+    /// Encrypts and hands to the kernel what waits. What it does not take waits for the poller.
+    private mutating func flush(from pool: borrowing BlockPool) -> KeyFetchFailure? {
+        if tls != nil {
+            let step = tls?.write(plaintext: &plaintext, output: &outbound, pool: pool, limit: .max)
+            if case .failed(let failure) = step { return .tls(KeyFetch.text(of: failure)) }
+        } else {
+            outbound.append(contentsOf: &plaintext)
+        }
+        return send()
+    }
+
+    private mutating func send() -> KeyFetchFailure? {
+        while !outbound.isEmpty {
+            switch descriptor?.send(from: &outbound) ?? .ended {
+            case .bytes: continue
+            case .wouldBlock, .outOfBlocks: return nil
+            // Its answer may be there all the same: a refusal that did not wait for the request.
+            case .ended, .failed: return nil
+            }
+        }
+        return nil
+    }
+
+    private mutating func receive(from pool: borrowing BlockPool) -> IOStep {
+        if tls != nil {
+            return descriptor?.receive(into: &ciphertext, from: pool) ?? .ended
+        }
+        return descriptor?.receive(into: &inbound, from: pool) ?? .ended
+    }
+
+    // MARK: The answer
+
+    /// Looks at what has come. `nil` when more has to come.
+    private mutating func look(from pool: borrowing BlockPool) -> Step? {
+        if let failure = flush(from: pool) { return .failed(failure) }
+        if tls != nil {
+            let step = tls?.read(
+                ciphertext: &ciphertext, plaintext: &inbound, output: &outbound, pool: pool,
+                limit: KeyFetch.mostBytes)
+            switch step {
+            case .progress: break
+            case .closed: hasEnded = true
+            case .outOfBlocks, nil: return .failed(.own("no block to decrypt into"))
+            case .failed(let failure): return .failed(.tls(KeyFetch.text(of: failure)))
+            }
+        }
+        while !hasHead {
+            switch lookForHead() {
+            case .more: return hasEnded ? .failed(.truncated) : nil
+            case .interim: continue
+            case .found: hasHead = true
+            case .failed(let failure): return .failed(failure)
+            }
+        }
+        return lookForBody(from: pool)
+    }
+
+    private enum HeadStep { case more, interim, found, failed(KeyFetchFailure) }
+
+    private mutating func lookForHead() -> HeadStep {
+        guard !inbound.isEmpty else { return .more }
+        let limits = HeadLimits(requestLine: KeyFetch.headBytes, head: KeyFetch.headBytes, fields: 64)
+        var come = ByteQueue()
+        swap(&come, &inbound)
+        var looked = scanned
+        let step = ResponseParser.parse(
+            come.firstBytes, limits: limits, scanned: &looked, into: &head, requestMethod: .get)
+        swap(&come, &inbound)
+        scanned = looked
+        switch step {
+        // A head is within one block, or too large.
+        case .incomplete: return inbound.isContiguous ? .more : .failed(.tooLarge)
+        case .refused(.headTooLarge), .refused(.tooManyFields): return .failed(.tooLarge)
+        case .refused: return .failed(.notHTTP)
+        case .complete(let count):
+            scanned = 0
+            if head.isInterim {
+                interimHeads += 1
+                inbound.consume(count)
+                return interimHeads <= KeyFetch.mostInterim ? .interim : .failed(.notHTTP)
+            }
+            if let failure = judgeHead() { return .failed(failure) }
+            inbound.consume(count)
+            return .found
+        }
+    }
+
+    private mutating func judgeHead() -> KeyFetchFailure? {
+        if head.status >= 300, head.status < 400 { return .redirect(head.status) }
+        guard head.status == 200 else { return .status(head.status) }
+        maxAge = CacheControl.maxAge(of: head.fields, in: inbound.firstBytes)
+        switch head.framing {
+        case .length(let length):
+            guard length <= KeyFetch.mostBytes else { return .tooLarge }
+            remaining = length
+        case .none: remaining = 0
+        case .chunked, .close: break
+        case .stream: return .notHTTP
+        }
+        return nil
+    }
+
+    private mutating func lookForBody(from pool: borrowing BlockPool) -> Step? {
+        switch head.framing {
+        case .none: return .done(KeyAnswer(bytes: [], maxAgeSeconds: maxAge))
+        case .length:
+            let held = inbound.byteCount
+            let isMoved = body.append(first: min(remaining, held), of: &inbound, from: pool)
+            remaining -= held - inbound.byteCount
+            guard isMoved else { return .failed(.own("no block to keep")) }
+            if remaining == 0 { return finished() }
+        case .chunked:
+            let left = KeyFetch.mostBytes + 1 - body.byteCount
+            switch decoder.decode(&inbound, into: &body, trailers: &trailers, pool: pool, limit: max(left, 1))
+            {
+            case .ended: return body.byteCount > KeyFetch.mostBytes ? .failed(.tooLarge) : finished()
+            case .needsMore: break
+            case .limitReached: return .failed(.tooLarge)
+            case .refused: return .failed(.notHTTP)
+            case .outOfBlocks: return .failed(.own("no block to keep"))
+            }
+        case .close:
+            body.append(contentsOf: &inbound)
+            // Over TLS an end that was not said may be anybody's (RFC 9112 §9.8).
+            if hasEnded { return tls == nil || tls?.inputEnd == .clean ? finished() : .failed(.truncated) }
+        case .stream: return .failed(.notHTTP)
+        }
+        guard body.byteCount <= KeyFetch.mostBytes else { return .failed(.tooLarge) }
+        return hasEnded ? .failed(.truncated) : nil
+    }
+
+    private func finished() -> Step {
+        body.byteCount > KeyFetch.mostBytes
+            ? .failed(.tooLarge) : .done(KeyAnswer(bytes: body.array, maxAgeSeconds: maxAge))
+    }
+}
+
+// What a fetch needs, found by those who may wait.
+extension KeyFetch {
+    static func addresses(of url: KeyURL) throws(KeyFetchFailure) -> [SocketAddress] {
+        switch url.host {
+        case .address(let host):
+            return [SocketAddress(bytes: host.mappedBytes, port: url.port, isV6: !host.isIPv4)]
+        case .name(let name):
+            do throws(Resolver.Failure) {
+                return try Resolver.resolve(host: name, port: url.port)
+            } catch {
+                throw .resolve(error.text)
+            }
+        case .unix: return []
+        }
+    }
+
+    /// For https: whom to trust, read anew each time, since authorities come and go.
+    static func client(for url: KeyURL) throws(KeyFetchFailure) -> TLSClient? {
+        guard url.isSecure else { return nil }
+        do throws(TLSSettingsError) {
+            return try TLSClient(
+                TLSClientSettings(
+                    authorities: nil, certificate: nil, applicationProtocol: .http11, endpoints: 1))
+        } catch {
+            throw .tls(error.reason)
+        }
+    }
+}
+
+/// What `Cache-Control` says about freshness (RFC 9111 §5.2.2).
+enum CacheControl {
+    /// Seconds of the smallest `max-age`; 0 where `no-store`, `no-cache` or a `max-age` that is no number stands (§4.2.1); `nil`
+    /// where nothing is said.
+    static func maxAge(of fields: borrowing FieldTable, in bytes: RawSpan) -> Int? {
+        var found: Int?
+        for index in 0..<fields.count where bytes[fields[index].name].equalsIgnoringCase("cache-control") {
+            for part in bytes[fields[index].value].text.split(separator: ",") {
+                let words = part.split(separator: "=", maxSplits: 1)
+                let name = trimmed(words.first ?? "").lowercased()
+                if name == "no-store" || name == "no-cache" {
+                    found = 0
+                } else if name == "max-age" {
+                    let said = words.count > 1 ? seconds(trimmed(words[1])) : 0
+                    found = min(found ?? .max, said)
+                }
+            }
+        }
+        return found
+    }
+
+    /// A number past 2^31 is taken for 2^31 (RFC 9111 §1.2.2); what is none for 0.
+    private static func seconds(_ text: Substring) -> Int {
+        // A quoted form is read too (§5.2).
+        let digits = text.hasPrefix("\"") && text.hasSuffix("\"") ? text.dropFirst().dropLast() : text
+        guard !digits.isEmpty, digits.utf8.allSatisfy(\.isDigit) else { return 0 }
+        return min(Int(digits) ?? Int(Int32.max), Int(Int32.max))
+    }
+
+    private static func trimmed(_ text: Substring) -> Substring {
+        var text = text
+        while let first = text.utf8.first, first == 0x20 || first == 0x09 { text = text.dropFirst() }
+        while let last = text.utf8.last, last == 0x20 || last == 0x09 { text = text.dropLast() }
+        return text
+    }
+}
