@@ -33,6 +33,15 @@ public struct Configuration: Sendable {
                 files.append(ReferencedFile(purpose: .certificate, path: certificate.certificateFile))
                 files.append(ReferencedFile(purpose: .privateKey, path: certificate.keyFile))
             }
+            if let file = listener.tls?.clientCertificates.authorityFile {
+                files.append(ReferencedFile(purpose: .authorities, path: file))
+            }
+            if let file = listener.tls?.ticketKeyFile {
+                files.append(ReferencedFile(purpose: .ticketKeys, path: file))
+            }
+            if let file = listener.tls?.stapleFile {
+                files.append(ReferencedFile(purpose: .staple, path: file))
+            }
         }
         if case .file(let path) = accessLog.destination {
             files.append(ReferencedFile(purpose: .accessLog, path: path))
@@ -52,7 +61,9 @@ public struct Configuration: Sendable {
 
 /// A file that the configuration names.
 public struct ReferencedFile: Sendable, Hashable {
-    public enum Purpose: Sendable, Hashable { case certificate, privateKey, keySet, keyCache, accessLog }
+    public enum Purpose: Sendable, Hashable {
+        case certificate, privateKey, authorities, ticketKeys, staple, keySet, keyCache, accessLog
+    }
     public let purpose: Purpose
     /// Resolved against the folder of the configuration file.
     public let path: Located<String>

@@ -35,11 +35,42 @@ public struct TLSSettings: Sendable, Hashable {
     public enum Version: Sendable, Hashable { case tls12, tls13 }
     /// Chosen by SNI, the first when none matches. At least one.
     public let certificates: [CertificateSettings]
+    /// Whether a client that names nothing of ours is refused.
+    public let isStrict: Bool
     public let minimumVersion: Version
     public let handshakeTimeoutNanoseconds: Int
     /// Handshakes under way at one time.
     public let handshakesInFlight: Int
+    /// How often random ticket keys change, and the longest life of a ticket.
     public let ticketRotationNanoseconds: Int
+    /// Keys that several machines share; `nil` = random ones.
+    public let ticketKeyFile: Located<String>?
+    public let clientCertificates: ClientCertificateSettings
+    /// An OCSP response in DER, to be stapled.
+    public let stapleFile: Located<String>?
+    /// `nil` = no HSTS.
+    public let transportSecurity: TransportSecuritySettings?
+}
+
+/// What is asked of clients; the file holds the authorities that are trusted, in PEM.
+public enum ClientCertificateSettings: Sendable, Hashable {
+    case none
+    case optional(authorityFile: Located<String>)
+    case required(authorityFile: Located<String>)
+
+    public var authorityFile: Located<String>? {
+        switch self {
+        case .none: nil
+        case .optional(let file), .required(let file): file
+        }
+    }
+}
+
+/// `Strict-Transport-Security` (RFC 6797).
+public struct TransportSecuritySettings: Sendable, Hashable {
+    /// 0 takes back what was said before.
+    public let maxAgeSeconds: Int
+    public let includesSubdomains: Bool
 }
 
 /// A certificate chain and its key, both PEM; the paths are resolved.

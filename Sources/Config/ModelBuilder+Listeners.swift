@@ -153,37 +153,4 @@ extension ModelBuilder {
             hasHTTP1: named.contains("http/1.1"), hasHTTP2: named.contains { $0 != "http/1.1" },
             prefersHTTP2: named.first != "http/1.1")
     }
-
-    private mutating func tls(_ node: Node?) -> TLSSettings? {
-        guard node != nil else { return nil }
-        let map = keys(
-            of: node, "tls", built: ["certificates", "min_version", "handshake", "session_tickets"],
-            notBuilt: ["strict_sni", "client_certificates", "ocsp_stapling", "hsts"])
-        var certificates: [CertificateSettings] = []
-        let items = list(
-            required("certificates", of: map), "certificates", 1...ConfigurationBounds.certificatesPerListener
-        )
-        for item in items {
-            let pair = keys(of: item, "a certificate", built: ["cert", "key"])
-            let certificate = path(required("cert", of: pair), "cert")
-            let key = path(required("key", of: pair), "key")
-            if let certificate, let key {
-                certificates.append(CertificateSettings(certificateFile: certificate, keyFile: key))
-            }
-        }
-        let handshake = keys(of: map["handshake"], "handshake", built: ["timeout", "in_flight"])
-        let tickets = keys(
-            of: map["session_tickets"], "session_tickets", built: ["rotate"], notBuilt: ["key_file"])
-        return TLSSettings(
-            certificates: certificates,
-            minimumVersion: word(
-                map["min_version"], "min_version", default: .tls12, ["1.2": .tls12, "1.3": .tls13]),
-            handshakeTimeoutNanoseconds: duration(
-                handshake["timeout"], "timeout", default: 10 * Quantity.second,
-                (10 * Quantity.millisecond)...(5 * Quantity.minute)),
-            handshakesInFlight: integer(handshake["in_flight"], "in_flight", default: 1_000, 1...1_000_000),
-            ticketRotationNanoseconds: duration(
-                tickets["rotate"], "rotate", default: 12 * Quantity.hour,
-                Quantity.minute...(720 * Quantity.hour)))
-    }
 }

@@ -16,6 +16,14 @@ extension ModelBuilder {
             Quantity.durationText)
     }
 
+    /// Nanoseconds, for what lasts for days.
+    mutating func longDuration(_ node: Node?, _ name: String, _ range: ClosedRange<Int>) -> Int {
+        number(
+            node, name, default: range.lowerBound, range, "a duration such as 365d or 12h",
+            Quantity.longDuration,
+            Quantity.longDurationText)
+    }
+
     /// Bytes; `Int.max` for `none`, where that is allowed.
     mutating func size(
         _ node: Node?, _ name: String, default fallback: Int, _ range: ClosedRange<Int>,

@@ -5,6 +5,7 @@ enum Quantity {
     static let second = 1_000 * millisecond
     static let minute = 60 * second
     static let hour = 60 * minute
+    static let day = 24 * hour
     static let kibibyte = 1 << 10
     static let mebibyte = 1 << 20
     static let gibibyte = 1 << 30
@@ -19,6 +20,9 @@ enum Quantity {
 
     /// Nanoseconds.
     static func duration(_ text: String) -> Int? { scaled(text, durationUnits) }
+
+    /// Nanoseconds, for what lasts for days.
+    static func longDuration(_ text: String) -> Int? { scaled(text, durationUnits + [("d", day)]) }
 
     /// Bytes.
     static func size(_ text: String) -> Int? { scaled(text, sizeUnits) }
@@ -36,6 +40,12 @@ enum Quantity {
     static func durationText(_ nanoseconds: Int) -> String {
         guard nanoseconds > 0 else { return "0s" }
         return text(nanoseconds, durationUnits)
+    }
+
+    /// The same, in days where they say it.
+    static func longDurationText(_ nanoseconds: Int) -> String {
+        guard nanoseconds > 0 else { return "0s" }
+        return text(nanoseconds, durationUnits + [("d", day)])
     }
 
     /// Bytes in the largest unit that says them exactly.

@@ -26,7 +26,7 @@ extension Blueprint {
         let file: Located<String>?
         switch error {
         case .badKey, .keyDoesNotFit: file = service.tls?.certificate?.keyFile
-        case .badCertificate: file = service.tls?.certificate?.certificateFile
+        case .badCertificate, .noNames, .repeatedName: file = service.tls?.certificate?.certificateFile
         case .badAuthorities: file = service.tls?.authorityFile
         case .noCertificates, .refused: file = nil
         }

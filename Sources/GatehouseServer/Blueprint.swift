@@ -7,6 +7,7 @@ import Memory
 import Proxy
 import RateLimit
 import Routing
+import Synchronization
 import TLS
 import Telemetry
 import Upstreams
@@ -24,17 +25,28 @@ final class Household: Sendable {
     let keys = KeyStore()
     let reasons = NameTable(Refusal.allCases.map { "\($0.name)" })
     let limiter: LimitTable
-    let ticketKeys: TicketKeys
     let clients: CountTable
     let tokenHash: SipHash
+    /// Of each listener, by its label.
+    private let tickets = Mutex<[Int: TicketKeys]>([:])
 
-    init?(limiterKeys: Int) {
+    init(limiterKeys: Int) {
         var random = Random()
         limiter = LimitTable(slots: limiterKeys, hashKey: (random.next(), random.next()))
         tokenHash = random.sipHash()
         clients = CountTable(slots: 65536, hash: random.sipHash())
-        guard let keys = TicketKeys(now: Clock.monotonic()) else { return nil }
-        ticketKeys = keys
+    }
+
+    /// The keys that tickets of a listener are sealed with, whatever becomes of its configuration. `nil` when the system gives
+    /// no randomness.
+    func ticketKeys(of listener: String) -> TicketKeys? {
+        let label = listeners.label(for: listener)
+        return tickets.withLock { tickets in
+            if let keys = tickets[label] { return keys }
+            let keys = TicketKeys(now: Clock.monotonic())
+            tickets[label] = keys
+            return keys
+        }
     }
 
     var names: AccessNames {
@@ -71,9 +83,10 @@ struct Blueprint: Sendable {
     let configuration: Configuration
     let generation: Int
     let household: Household
-    private let certificates: [[TLSCertificate]]
     /// One an issuer.
     let keys: [KeyMaterial]
+    /// By the listeners' index; `nil` on plaintext ones.
+    let securities: [ListenerSecurity?]
     let endpoints: [[Endpoint]]
     let serviceFiles: [ServiceFiles]
 
@@ -81,7 +94,9 @@ struct Blueprint: Sendable {
     let grants: [Grants]
 
     /// Reads and resolves; all that is wrong is told at once, each at its place.
-    init(_ configuration: Configuration, generation: Int, household: Household) throws(Diagnostics) {
+    init(
+        _ configuration: Configuration, generation: Int, household: Household, log: EventLog
+    ) throws(Diagnostics) {
         var errors: [Diagnostic] = []
         func read(_ path: Located<String>, _ what: String) -> [UInt8] {
             do {
@@ -92,11 +107,8 @@ struct Blueprint: Sendable {
                 return []
             }
         }
-        certificates = configuration.listeners.map { listener in
-            (listener.tls?.certificates ?? []).map { pair in
-                TLSCertificate(
-                    chain: read(pair.certificateFile, "certificate"), key: read(pair.keyFile, "private key"))
-            }
+        var securities = configuration.listeners.map { listener in
+            listener.tls.map { ListenerSecurity(listener, $0, &errors) }
         }
         let wall = Clock.wall()
         keys = configuration.issuers.map { issuer in
@@ -163,6 +175,15 @@ struct Blueprint: Sendable {
         }
         guard errors.isEmpty else { throw Diagnostics(file: configuration.file, errors: errors) }
         grants = configuration.issuers.indices.map { Grants(of: $0, configuration.routes) }
+        for index in securities.indices {
+            do throws(ListenerSecurity.Flaw) {
+                try securities[index]?.judge(wallSeconds: Int64(Clock.wall() / 1_000_000_000), log)
+            } catch {
+                errors.append(error.diagnostic)
+            }
+        }
+        guard errors.isEmpty else { throw Diagnostics(file: configuration.file, errors: errors) }
+        self.securities = securities
         self.configuration = configuration
         self.generation = generation
         self.household = household
@@ -373,19 +394,12 @@ struct Blueprint: Sendable {
 
     private func makeListeners(_ errors: inout [Diagnostic]) -> FixedArray<ListenerPlan> {
         var servers: [Int: TLSServerBox] = [:]
-        for (index, listener) in configuration.listeners.enumerated() {
-            guard let tls = listener.tls else { continue }
-            let http2: [ApplicationProtocol] = listener.protocols.hasHTTP2 ? [.h2] : []
-            let http1: [ApplicationProtocol] = listener.protocols.hasHTTP1 ? [.http11] : []
-            let settings = TLSServerSettings(
-                certificates: certificates[index],
-                minimumVersion: tls.minimumVersion == .tls12 ? .tls12 : .tls13,
-                protocols: listener.protocols.prefersHTTP2 ? http2 + http1 : http1 + http2,
-                listenerName: listener.name.value)
-            do {
-                servers[index] = TLSServerBox(try TLSServer(settings, ticketKeys: household.ticketKeys))
+        for (index, security) in securities.enumerated() {
+            guard let security else { continue }
+            do throws(TLSSettingsError) {
+                servers[index] = TLSServerBox(try security.makeServer(household))
             } catch {
-                errors.append(Blueprint.text(of: error, listener))
+                errors.append(security.flaw(error).diagnostic)
             }
         }
         return FixedArray(count: configuration.listeners.count) { index in
@@ -401,20 +415,6 @@ struct Blueprint: Sendable {
                 requiresPreamble: listener.requiresPreamble, securePort: listener.securePort ?? 0,
                 connections: listener.connections.max?.value ?? .max)
         }
-    }
-
-    private static func text(of error: TLSSettingsError, _ listener: ListenerSettings) -> Diagnostic {
-        let pairs = listener.tls?.certificates ?? []
-        guard let pair = error.pair, pair < pairs.count else {
-            return Diagnostic(at: listener.name.place, error.reason)
-        }
-        let isKey: Bool
-        switch error {
-        case .badKey, .keyDoesNotFit: isKey = true
-        case .noCertificates, .badCertificate, .badAuthorities, .refused: isKey = false
-        }
-        let file = isKey ? pairs[pair].keyFile : pairs[pair].certificateFile
-        return Diagnostic(at: file.place, "'\(file.value)': \(error.reason)")
     }
 
     private func makeIssuers(_ errors: inout [Diagnostic]) -> FixedArray<IssuerPlan> {

@@ -4,6 +4,7 @@ import LinuxIO
 import Memory
 import RateLimit
 import Reactor
+import Synchronization
 import Telemetry
 
 /// One request to the admin server; the connection ends with its answer.
@@ -124,7 +125,8 @@ extension Control {
             "# HELP gatehouse_memory_allocated_bytes Allocated and not freed, by the allocator's own account.\n"
             + "# TYPE gatehouse_memory_allocated_bytes gauge\n"
             + "gatehouse_memory_allocated_bytes \(fleet.options.allocatedBytes())\n"
-        return text + Array(memory.utf8) + Array(fleet.household.keys.metrics(wall: Clock.wall()).utf8)
+        let ends = fleet.certificateEnds.withLock { $0.metrics(wallSeconds: Fleet.wallSeconds) }
+        return text + Array((memory + ends + fleet.household.keys.metrics(wall: Clock.wall())).utf8)
     }
 
     private mutating func queueAnswer(

@@ -13,7 +13,7 @@ struct Control: ~Copyable {
         static let signals: UInt8 = 0
         static let adminListener: UInt8 = 1
         static let adminConnection: UInt8 = 2
-        static let rotation: UInt8 = 3
+        static let security: UInt8 = 3
         static let retired: UInt8 = 4
         static let memory: UInt8 = 5
         static let keyTick: UInt8 = 6
@@ -26,7 +26,8 @@ struct Control: ~Copyable {
     /// How often it is looked at how much memory is used, once half of the budget is; before that, ten times more seldom: the
     /// allocator adds its figures up anew each time, which is some 80,000 instructions.
     static let memoryPause: UInt64 = 100_000_000
-    static let ticketRotation: UInt64 = 3600 * 1_000_000_000
+    /// How often it is looked whether files of certificates and keys have changed, and whether ticket keys are due.
+    static let securityPause: UInt64 = 1_000_000_000
 
     let fleet: Fleet
     let signals: SignalSource
@@ -57,7 +58,7 @@ struct Control: ~Copyable {
         try loop.add(control.signals.number, Token(kind: Kind.signals, id: .none), .level)
         try loop.watch(fleet.mail.wakeUp)
         try loop.watch(fleet.keyWishes.wakeUp)
-        _ = loop.timers.schedule(Token(kind: Kind.rotation, id: .none), at: loop.now + ticketRotation)
+        _ = loop.timers.schedule(Token(kind: Kind.security, id: .none), at: loop.now + securityPause)
         _ = loop.timers.schedule(Token(kind: Kind.memory, id: .none), at: loop.now + memoryPause)
         try control.openAdmin(&loop)
         control.syncKeys(&loop)
@@ -128,10 +129,10 @@ extension Control: EventHandler {
         case Kind.keyTick: tickKeys(&loop)
         case Kind.keyFetch:
             if fetches.contains(token.id) { fetchOverdue(token.id, &loop) }
-        case Kind.rotation:
-            fleet.household.ticketKeys.rotate(now: loop.now)
+        case Kind.security:
+            watchSecurity(now: loop.now)
             _ = loop.timers.schedule(
-                Token(kind: Kind.rotation, id: .none), at: loop.now + Control.ticketRotation)
+                Token(kind: Kind.security, id: .none), at: loop.now + Control.securityPause)
         default: return
         }
     }
@@ -195,6 +196,13 @@ extension Control: EventHandler {
         Machine.notify("RELOADING=1")
         fleet.beginReload()
         Machine.notify("READY=1")
+    }
+
+    private mutating func watchSecurity(now: UInt64) {
+        // What reads the files anyway needs no second reader.
+        guard !isDraining, !isReloading, fleet.watchSecurity(now: now) else { return }
+        isReloading = true
+        fleet.beginRefresh()
     }
 
     /// Closes listening sockets as soon as all workers have let go of them; until then looks again every 10 ms.

@@ -52,9 +52,10 @@ public struct EventLog: Sendable {
         return result + "\""
     }
 
-    /// RFC 3339, UTC, milliseconds.
-    static func time() -> String {
-        let milliseconds = Int(Clock.wall() / 1_000_000)
+    static func time() -> String { text(milliseconds: Int(Clock.wall() / 1_000_000)) }
+
+    /// RFC 3339, UTC, from milliseconds since 1970.
+    static func text(milliseconds: Int) -> String {
         let (days, rest) = (milliseconds / 86_400_000, milliseconds % 86_400_000)
         // Civil date from days since 1970, by eras of 400 years that begin in March.
         let shifted = days + 719_468

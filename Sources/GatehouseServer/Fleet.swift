@@ -23,10 +23,12 @@ enum ControlMessage: ~Copyable, Sendable {
 
 /// The workers, and the configuration that they run. Reloads happen on a thread of their own, one at a time.
 final class Fleet: Sendable {
-    private struct State: ~Copyable {
+    struct State: ~Copyable {
         var configuration: Configuration
         var generation = 1
         var listeners: Listeners
+        /// Of those listeners that speak TLS.
+        var securities: [ListenerSecurity] = []
     }
 
     let options: ServerOptions
@@ -51,6 +53,7 @@ final class Fleet: Sendable {
     private let logThread: LogThread
     private let logNumber: Int32
     private let threads = Mutex<[WorkThread]>([])
+    let certificateEnds = Mutex(CertificateEnds())
     private let state: Mutex<State>
     /// Apart from the state, whose lock a reload holds while it reads files and resolves names.
     private let currentGeneration = Atomic(1)
@@ -189,8 +192,10 @@ final class Fleet: Sendable {
     private func open(_ state: inout State) throws(StartError) -> [Listeners.Opened] {
         let opened: [Listeners.Opened]
         do {
-            let blueprint = try Blueprint(state.configuration, generation: 1, household: household)
+            let blueprint = try Blueprint(
+                state.configuration, generation: 1, household: household, log: log)
             expectKeys(blueprint.keys)
+            take(blueprint.securities, &state)
             for worker in 0..<workers { try startWorker(worker, blueprint.snapshot()) }
             adoptKeys(blueprint.keys)
             opened = try state.listeners.open(state.configuration, household: household) {
@@ -282,7 +287,8 @@ final class Fleet: Sendable {
     private func exchange(_ state: inout State) throws(Diagnostics) -> [Listeners.Opened] {
         let configuration = try ConfigurationFile.load(options.configurationFile).get()
         let generation = state.generation + 1
-        let blueprint = try Blueprint(configuration, generation: generation, household: household)
+        let blueprint = try Blueprint(
+            configuration, generation: generation, household: household, log: log)
         // All snapshots stand before the first is sent: a mistake leaves everything as it was.
         let letters = SnapshotLetters()
         for _ in 0..<workers { letters.append(try blueprint.snapshot()) }
@@ -291,6 +297,7 @@ final class Fleet: Sendable {
             _ = mailboxes[worker].send(.listen(label: label, number: number, isShared: isShared))
         }
         expectKeys(blueprint.keys)
+        take(blueprint.securities, &state)
         tellFixed(configuration, state.configuration)
         // Before the snapshot of the same generation: whoever runs that has let go.
         state.listeners.retire(configuration, generation: generation) { worker, number in
@@ -344,6 +351,20 @@ final class Fleet: Sendable {
     }
 
     var generation: Int { currentGeneration.load(ordering: .acquiring) }
+
+    func withState(_ body: (inout State) -> Void) {
+        state.withLock { body(&$0) }
+    }
+
+    /// `nil` while somebody else has it, a reload for one.
+    func withStateIfAvailable(_ body: (inout State) -> Bool) -> Bool? {
+        state.withLockIfAvailable { body(&$0) }
+    }
+
+    /// `false` when the worker's mailbox is full.
+    func send(_ message: consuming sending WorkerMessage, to worker: Int) -> Bool {
+        mailboxes[worker].send(message) == nil
+    }
 
     // MARK: Memory
 

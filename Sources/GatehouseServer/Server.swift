@@ -52,9 +52,11 @@ public enum ConfigurationFile {
         switch load(path) {
         case .failure(let errors): return errors.description
         case .success(let configuration):
-            guard let household = Household(limiterKeys: 8) else { return nil }
+            let household = Household(limiterKeys: 8)
             do {
-                _ = try Blueprint(configuration, generation: 1, household: household).snapshot()
+                // What would only be said in the log is no error; what is, is told below.
+                let log = EventLog(level: .error)
+                _ = try Blueprint(configuration, generation: 1, household: household, log: log).snapshot()
                 return nil
             } catch {
                 return error.description
@@ -99,9 +101,7 @@ public enum Server {
             throw .system("cannot watch signals: \(error.text)")
         }
         let log = EventLog(level: level(of: configuration))
-        guard let household = Household(limiterKeys: configuration.limiterKeys) else {
-            throw .system("cannot make ticket keys: no randomness")
-        }
+        let household = Household(limiterKeys: configuration.limiterKeys)
         let fleet = try Fleet(configuration, options: options, household: household, log: log)
         try fleet.start()
         do {

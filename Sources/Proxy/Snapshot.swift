@@ -170,7 +170,7 @@ public struct ListenerPlan: ~Copyable, Sendable {
     let label: Int
     let name: FixedArray<UInt8>
     /// `nil` on a plaintext listener.
-    let tls: TLSServer?
+    var tls: TLSServer?
     let allowsHTTP1: Bool
     /// HTTP/2 by ALPN, or with prior knowledge on a plaintext listener.
     let allowsHTTP2: Bool
@@ -251,7 +251,7 @@ public struct Snapshot: ~Copyable, Sendable {
     let routes: FixedArray<RoutePlan>
     let services: FixedArray<ServicePlan>
     var issuers: FixedArray<IssuerPlan>
-    let listeners: FixedArray<ListenerPlan>
+    var listeners: FixedArray<ListenerPlan>
     let http: HTTPSettings
     let trustedProxies: FixedArray<AddressRange>
     /// How many bits of an IPv6 address are one client.

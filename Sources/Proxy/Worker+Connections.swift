@@ -394,6 +394,7 @@ extension Worker {
         while let message = settings.mailbox.receive() {
             switch consume message {
             case .snapshot(let snapshot): install(snapshot, &loop)
+            case .security(let label, let server): renew(server, label: label)
             case .listen(let label, let number, let isShared):
                 listen(label: label, number: number, isShared: isShared, &loop)
             case .unlisten(let number): unlisten(number, &loop)
@@ -430,6 +431,14 @@ extension Worker {
             loop.remove(listeners[id].number)
             _ = listeners.remove(id)
         }
+    }
+
+    /// Connections that are open keep what they were agreed on with.
+    private mutating func renew(_ server: consuming TLSServer, label: Int) {
+        guard let listener = snapshots[current].listener(label: label),
+            snapshots[current].listeners[listener].tls != nil
+        else { return }
+        snapshots[current].listeners[listener].tls = consume server
     }
 
     /// Makes `snapshot` the one that new exchanges begin with.

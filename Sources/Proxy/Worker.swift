@@ -6,6 +6,7 @@ public import LinuxIO
 public import Memory
 public import RateLimit
 public import Reactor
+public import TLS
 public import Telemetry
 import Upstreams
 
@@ -13,6 +14,8 @@ import Upstreams
 public enum WorkerMessage: ~Copyable, Sendable {
     /// A new configuration, whole.
     case snapshot(Snapshot)
+    /// The files of a listener's TLS have changed: handshakes from here on are made with this.
+    case security(label: Int, TLSServer)
     /// Accept from this listening socket, which the control side owns.
     case listen(label: Int, number: Int32, isShared: Bool)
     /// Accept no longer from it.

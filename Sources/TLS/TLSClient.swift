@@ -20,7 +20,7 @@ internal import Memory
         do throws(TLSSettingsError) {
             try unsafe TLSClient.setDefaults(made, settings)
             if let certificate = settings.certificate {
-                try unsafe TLSServer.useCertificate(made, certificate, pair: 0)
+                try unsafe CertificatePair(certificate, pair: 0).use(in: made, pair: 0)
             }
         } catch {
             unsafe SSL_CTX_free(made)
@@ -114,7 +114,7 @@ extension TLSClient {
             && copenssl_set_min_version(made, TLS1_2_VERSION) == 1
             && SSL_CTX_set_cipher_list(made, TLSServer.ciphers) == 1
             && SSL_CTX_set_ciphersuites(made, TLSServer.suites) == 1
-            && copenssl_set_groups(made, TLSServer.groups) == 1
+            && TLSServer.setGroups(made)
         let offer: StaticString = settings.applicationProtocol == .h2 ? "\u{2}h2" : "\u{8}http/1.1"
         // This one answers 0 for success.
         let isOffered =

@@ -19,6 +19,10 @@ public enum TLSFailure: Error, Equatable, Sendable {
     case noSharedProtocol
     /// The peer's certificate is not one that we trust for its name; the code is that of `openssl-verification-options(1)`.
     case untrusted(code: Int32)
+    /// The client asks for no name of ours, and the listener is strict; it was told `unrecognized_name` (RFC 6066 §3).
+    case unknownServerName
+    /// The client shows no certificate, and has to.
+    case certificateMissing
     /// Any other code of OpenSSL's error queue (`openssl errstr` explains it in hexadecimal); 0 if it left none.
     case other(code: UInt32)
 
@@ -33,6 +37,8 @@ public enum TLSFailure: Error, Equatable, Sendable {
         case .alertReceived: "alert_received"
         case .noSharedProtocol: "no_shared_protocol"
         case .untrusted: "untrusted"
+        case .unknownServerName: "unknown_server_name"
+        case .certificateMissing: "certificate_missing"
         case .other: "other"
         }
     }
@@ -46,7 +52,8 @@ public enum TLSFailure: Error, Equatable, Sendable {
         case .other(let code): unsafe TLSFailure.append(ERR_reason_error_string(UInt(code)), to: &block)
         case .alertReceived(let alert):
             unsafe TLSFailure.append(SSL_alert_desc_string_long(CInt(alert)), to: &block)
-        case .noSharedCipher, .unsupportedVersion, .plainHTTP, .badRecord, .closedEarly, .noSharedProtocol:
+        case .noSharedCipher, .unsupportedVersion, .plainHTTP, .badRecord, .closedEarly, .noSharedProtocol,
+            .unknownServerName, .certificateMissing:
             break
         }
     }
@@ -85,6 +92,8 @@ public enum TLSFailure: Error, Equatable, Sendable {
             self = .unsupportedVersion
         case SSL_R_HTTP_REQUEST, SSL_R_HTTPS_PROXY_REQUEST: self = .plainHTTP
         case SSL_R_NO_APPLICATION_PROTOCOL: self = .noSharedProtocol
+        case SSL_R_CALLBACK_FAILED: self = .unknownServerName
+        case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE: self = .certificateMissing
         case SSL_R_UNEXPECTED_EOF_WHILE_READING: self = .closedEarly
         case SSL_R_CERTIFICATE_VERIFY_FAILED: self = .untrusted(code: 0)
         case SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC, SSL_R_DECRYPTION_FAILED, SSL_R_BAD_RECORD_TYPE,

@@ -2,41 +2,63 @@ internal import COpenSSL
 internal import Memory
 
 /// What all sessions of a listener have in common: certificates, versions, ciphers, ticket keys. One OpenSSL SSL_CTX for each
-/// certificate; sessions hold their own reference to it, so they may outlive this value.
+/// set of certificates that goes with a name; sessions hold their own reference to it, so they may outlive this value.
 ///
-/// Each worker's snapshot should have one of its own: a session counts references in it, and a count that two cores change
-/// is a cache line that they fight over. It is safe to share all the same.
+/// Each worker should have one of its own: a session counts references in it, and a count that two cores change is a cache
+/// line that they fight over. It is safe to share all the same.
 ///
 /// Invariant that makes it safe: nothing of it changes after `init`, and OpenSSL lets any thread make sessions from an
 /// SSL_CTX that does not change (openssl-threads(7)).
 @safe public struct TLSServer: ~Copyable, @unchecked Sendable {
     private let handle: OpaquePointer
 
+    /// Most sets of certificates that names of one listener may go with.
+    static let choiceLimit = 1024
+    /// Certificates between a client's own and an authority.
+    static let chainDepth: CInt = 4
+
     /// Reads and checks the settings. Cold: parses files' bytes, allocates.
     public init(_ settings: TLSServerSettings, ticketKeys: TicketKeys) throws(TLSSettingsError) {
-        guard !settings.certificates.isEmpty else { throw .noCertificates }
-        guard TLSServer.ticketIndex > 0, TLSServer.nextIndex > 0, unsafe ciphertextMethod != nil else {
+        guard unsafe ServerNote.index > 0, ClientIdentity.index > 0, unsafe ciphertextMethod != nil else {
             throw .refused(reason: "OpenSSL could not be set up: \(takeErrorReason())")
         }
-        // Built from the last to the first, each holding the next, so that the first frees them all.
-        var next: OpaquePointer?
-        for pair in settings.certificates.indices.reversed() {
+        let pairs = try TLSServer.load(settings.certificates)
+        let names = try TLSServer.collectNames(pairs)
+        let first = TLSServer.firstChoice(pairs, names)
+        var numbers = [first: 0]
+        var choices = [first]
+        for choice in names.values where numbers[choice] == nil {
+            numbers[choice] = choices.count
+            choices.append(choice)
+        }
+        guard choices.count <= TLSServer.choiceLimit else {
+            throw .refused(reason: "its names need more than \(TLSServer.choiceLimit) sets of certificates")
+        }
+        let table = unsafe ServerNames.make(names.mapValues { (numbers[$0] ?? 0, $0) })
+        // Each SSL_CTX holds the table by a count of its own.
+        defer { unsafe ServerNames.release(table) }
+        var made: [OpaquePointer] = unsafe []
+        for choice in choices {
             do throws(TLSSettingsError) {
-                let made = try unsafe TLSServer.make(settings, pair: pair, ticketKeys: ticketKeys)
-                if let owned = unsafe next {
-                    unsafe SSL_CTX_set_ex_data(made, TLSServer.nextIndex, UnsafeMutableRawPointer(owned))
-                }
-                unsafe next = made
+                let next = try unsafe TLSServer.make(settings, pairs, choice, table, ticketKeys)
+                unsafe made.append(next)
             } catch {
-                unsafe SSL_CTX_free(next)
+                for index in unsafe made.indices { unsafe SSL_CTX_free(made[index]) }
                 throw error
             }
         }
-        guard let first = unsafe next else { throw .noCertificates }
-        unsafe handle = first
+        unsafe handle = made[0]
+        unsafe ServerNote.of(made[0])?.pointee.own(made)
     }
 
     deinit { unsafe SSL_CTX_free(handle) }
+
+    /// What can be said of a pair that a server could be made with.
+    public static func facts(of certificate: TLSCertificate, pair: Int) throws(TLSSettingsError)
+        -> CertificateFacts
+    {
+        try CertificatePair(certificate, pair: pair).facts
+    }
 
     /// A session for a connection that was just accepted. `nil` when memory is out.
     public func makeSession() -> TLSSession? {
@@ -54,47 +76,122 @@ internal import Memory
     }
 }
 
-// MARK: What hangs on an SSL_CTX
+// MARK: Which certificates go with which name
 
 extension TLSServer {
-    /// Where an SSL_CTX keeps the pointer to the ticket keys, which live for ever.
-    static let ticketIndex = copenssl_new_ctx_index(nil)
-    /// Where an SSL_CTX keeps the next certificate's, which it owns.
-    static let nextIndex = unsafe copenssl_new_ctx_index(releaseNext)
+    private static func load(_ files: [TLSCertificate]) throws(TLSSettingsError) -> [CertificatePair] {
+        guard !files.isEmpty else { throw .noCertificates }
+        var pairs: [CertificatePair] = []
+        for (index, pair) in files.enumerated() { pairs.append(try CertificatePair(pair, pair: index)) }
+        return pairs
+    }
+
+    private static func collectNames(_ pairs: [CertificatePair]) throws(TLSSettingsError)
+        -> [CertificateName: CertificateChoice]
+    {
+        var names: [CertificateName: CertificateChoice] = [:]
+        for (index, pair) in pairs.enumerated() {
+            // The first is there for whoever asks for nothing; any other would never be shown.
+            guard index == 0 || !pair.names.isEmpty else { throw .noNames(pair: index) }
+            for name in pair.names {
+                var choice = names[name] ?? CertificateChoice()
+                guard choice[pair.kind] < 0 else {
+                    let text = (name.isWildcard ? "*." : "") + String(decoding: name.text, as: UTF8.self)
+                    throw .repeatedName(
+                        pair: index, other: choice[pair.kind], name: text, kind: pair.kind.name)
+                }
+                choice[pair.kind] = index
+                names[name] = choice
+            }
+        }
+        return names
+    }
+
+    /// What is shown when no name is asked for, or none that is known: the first certificate, and those of another kind of key
+    /// that share its first name.
+    private static func firstChoice(
+        _ pairs: [CertificatePair], _ names: [CertificateName: CertificateChoice]
+    ) -> CertificateChoice {
+        if let name = pairs[0].names.first, let choice = names[name] { return choice }
+        var choice = CertificateChoice()
+        choice[pairs[0].kind] = 0
+        return choice
+    }
 }
 
-private func releaseNext(
+// MARK: What hangs on an SSL_CTX
+
+/// What the callbacks of an SSL_CTX need to know. The SSL_CTX owns it.
+@unsafe struct ServerNote {
+    let names: UnsafeMutablePointer<ServerNames>
+    let choice: CertificateChoice
+    /// They live for ever.
+    let tickets: UnsafeMutablePointer<TicketKeyState>
+    let isStrict: Bool
+    var staple: UnsafeMutablePointer<Staple>?
+    /// Of the first SSL_CTX, which sessions are made from: all of them by their number, the first not counted in again.
+    var all: UnsafeMutablePointer<OpaquePointer>?
+    var count = 0
+
+    static let index = unsafe copenssl_new_ctx_index(releaseNote)
+
+    static func of(_ owner: OpaquePointer?) -> UnsafeMutablePointer<ServerNote>? {
+        unsafe SSL_CTX_get_ex_data(owner, index)?.assumingMemoryBound(to: ServerNote.self)
+    }
+
+    /// Takes the others over.
+    mutating func own(_ made: [OpaquePointer]) {
+        let all = unsafe UnsafeMutablePointer<OpaquePointer>.allocate(capacity: made.count)
+        for index in unsafe made.indices { unsafe (all + index).initialize(to: made[index]) }
+        unsafe self.all = unsafe all
+        unsafe count = made.count
+    }
+
+    static func free(_ note: UnsafeMutablePointer<ServerNote>) {
+        if let all = unsafe note.pointee.all {
+            for number in 1..<(unsafe max(note.pointee.count, 1)) { unsafe SSL_CTX_free(all[number]) }
+            unsafe all.deallocate()
+        }
+        if let staple = unsafe note.pointee.staple { unsafe Staple.free(staple) }
+        unsafe ServerNames.release(note.pointee.names)
+        unsafe note.deallocate()
+    }
+}
+
+private func releaseNote(
     _ parent: UnsafeMutableRawPointer?, _ stored: UnsafeMutableRawPointer?,
     _ data: UnsafeMutablePointer<CRYPTO_EX_DATA>?, _ index: CInt, _ number: Int,
     _ argument: UnsafeMutableRawPointer?
 ) {
-    if let owned = unsafe stored { unsafe SSL_CTX_free(OpaquePointer(owned)) }
+    guard let note = unsafe stored?.assumingMemoryBound(to: ServerNote.self) else { return }
+    unsafe ServerNote.free(note)
 }
 
-/// RFC 6066 §3: chooses the certificate by the name that the client asks for. Always acknowledges, so that the session
-/// remembers the name and a resumed one still has it.
-private func chooseCertificate(
+/// RFC 6066 §3: chooses the certificates by the name that the client asks for. Always acknowledges a name, so that the session
+/// remembers it and a resumed one still has it.
+func chooseCertificate(
     _ session: OpaquePointer?, _ alert: UnsafeMutablePointer<CInt>?, _ argument: UnsafeMutableRawPointer?
 ) -> CInt {
-    guard let name = unsafe SSL_get_servername(session, TLSEXT_NAMETYPE_host_name) else {
-        return SSL_TLSEXT_ERR_OK
-    }
-    var candidate = unsafe SSL_get_SSL_CTX(session)
-    while let current = unsafe candidate {
-        if let certificate = unsafe SSL_CTX_get0_certificate(current),
-            unsafe X509_check_host(certificate, name, 0, 0, nil) == 1
-        {
-            unsafe SSL_set_SSL_CTX(session, current)
-            break
+    guard let note = unsafe ServerNote.of(SSL_get_SSL_CTX(session)) else { return SSL_TLSEXT_ERR_OK }
+    // After a HelloRetryRequest we are asked again, with what was chosen then.
+    guard let all = unsafe note.pointee.all else { return SSL_TLSEXT_ERR_OK }
+    if let name = unsafe SSL_get_servername(session, TLSEXT_NAMETYPE_host_name) {
+        var length = 0
+        while length < 255, unsafe name[length] != 0 { length &+= 1 }
+        let bytes = unsafe RawSpan(_unsafeStart: UnsafeRawPointer(name), byteCount: length)
+        if let number = unsafe note.pointee.names.pointee.number(for: bytes) {
+            if number > 0 { unsafe SSL_set_SSL_CTX(session, all[number]) }
+            return SSL_TLSEXT_ERR_OK
         }
-        unsafe candidate = SSL_CTX_get_ex_data(current, TLSServer.nextIndex).map { OpaquePointer($0) }
     }
-    return SSL_TLSEXT_ERR_OK
+    guard unsafe note.pointee.isStrict else { return SSL_TLSEXT_ERR_OK }
+    unsafe alert?.pointee = SSL_AD_UNRECOGNIZED_NAME
+    return SSL_TLSEXT_ERR_ALERT_FATAL
 }
 
 /// RFC 7301 §3.2: the server's order decides; nothing in common is the fatal alert `no_application_protocol`. `wanted` is not a
 /// pointer: it holds up to four of our protocols, a byte each, the most wanted lowest.
-private func chooseProtocol(
+func chooseProtocol(
     _ session: OpaquePointer?, _ chosen: UnsafeMutablePointer<UnsafePointer<UInt8>?>?,
     _ chosenLength: UnsafeMutablePointer<UInt8>?, _ offered: UnsafePointer<UInt8>?, _ offeredLength: UInt32,
     _ wanted: UnsafeMutableRawPointer?
@@ -118,162 +215,4 @@ private func chooseProtocol(
         }
     }
     return SSL_TLSEXT_ERR_ALERT_FATAL
-}
-
-// MARK: Making one SSL_CTX
-
-extension TLSServer {
-    private static func make(_ settings: TLSServerSettings, pair: Int, ticketKeys: TicketKeys)
-        throws(TLSSettingsError)
-        -> OpaquePointer
-    {
-        ERR_clear_error()
-        guard let made = unsafe SSL_CTX_new(TLS_server_method()) else {
-            throw .refused(reason: "OpenSSL could not be set up: \(takeErrorReason())")
-        }
-        do throws(TLSSettingsError) {
-            try unsafe setDefaults(made, settings, ticketKeys)
-            try unsafe useCertificate(made, settings.certificates[pair], pair: pair)
-        } catch {
-            unsafe SSL_CTX_free(made)
-            throw error
-        }
-        return unsafe made
-    }
-
-    // Forward secrecy and AEAD only (RFC 9325 §4.2). AES-128 first: it is the quickest, and the weakest link is elsewhere.
-    static let ciphers =
-        "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"
-        + "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
-    static let suites = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
-    static let groups = "X25519:P-256:P-384"
-
-    private static func setDefaults(
-        _ made: OpaquePointer, _ settings: TLSServerSettings, _ ticketKeys: TicketKeys
-    )
-        throws(TLSSettingsError)
-    {
-        let version = settings.minimumVersion == .tls12 ? TLS1_2_VERSION : TLS1_3_VERSION
-        let areTaken =
-            unsafe copenssl_server_defaults(made) == 1
-            && copenssl_set_min_version(made, version) == 1
-            && SSL_CTX_set_cipher_list(made, ciphers) == 1
-            && SSL_CTX_set_ciphersuites(made, suites) == 1
-            && copenssl_set_groups(made, groups) == 1
-        var digest = [UInt8](repeating: 0, count: Int(SHA256_DIGEST_LENGTH))
-        // "none" stands for the settings of client certificates, which are part of what a ticket must not be carried across.
-        let policy = Array("gatehouse\0\(settings.listenerName)\0none".utf8)
-        unsafe SHA256(policy, policy.count, &digest)
-        let isNamed = unsafe SSL_CTX_set_session_id_context(made, digest, UInt32(digest.count)) == 1
-        // A ticket's life is at most one rotation, so that the key before the current one still opens it.
-        unsafe SSL_CTX_set_timeout(made, 12 * 3600)
-        let areKeysSet =
-            unsafe SSL_CTX_set_ex_data(made, ticketIndex, UnsafeMutableRawPointer(ticketKeys.state)) == 1
-            && SSL_CTX_set_tlsext_ticket_key_evp_cb(made, chooseTicketKey) == 1
-        guard areTaken, isNamed, areKeysSet else {
-            throw .refused(reason: "OpenSSL refused the settings: \(takeErrorReason())")
-        }
-        unsafe copenssl_set_servername_callback(made, chooseCertificate)
-        var wanted: UInt = 0
-        for choice in settings.protocols.prefix(4).reversed() {
-            switch choice {
-            case .h2: wanted = wanted << 8 | 1
-            case .http11: wanted = wanted << 8 | 2
-            case .none: continue
-            }
-        }
-        if wanted != 0 {
-            unsafe SSL_CTX_set_alpn_select_cb(
-                made, chooseProtocol, UnsafeMutableRawPointer(bitPattern: wanted))
-        }
-    }
-
-    static func useCertificate(_ made: OpaquePointer, _ certificate: TLSCertificate, pair: Int)
-        throws(TLSSettingsError)
-    {
-        let count = try unsafe addChain(made, certificate.chain, pair: pair)
-        guard count > 0 else {
-            throw .badCertificate(pair: pair, reason: "no certificate in it; a PEM file with one is wanted")
-        }
-        let key = try unsafe readKey(certificate.key, pair: pair)
-        defer { unsafe EVP_PKEY_free(key) }
-        ERR_clear_error()
-        guard unsafe X509_check_private_key(SSL_CTX_get0_certificate(made), key) == 1 else {
-            ERR_clear_error()
-            throw .keyDoesNotFit(pair: pair)
-        }
-        guard unsafe SSL_CTX_use_PrivateKey(made, key) == 1 else {
-            throw .badKey(pair: pair, reason: "OpenSSL refuses the key: \(takeErrorReason())")
-        }
-    }
-
-    /// Reads all certificates of the file: the first is the server's, the others its chain. How many there were.
-    private static func addChain(_ made: OpaquePointer, _ pem: [UInt8], pair: Int) throws(TLSSettingsError)
-        -> Int
-    {
-        guard pem.count <= 1 << 20 else { throw .badCertificate(pair: pair, reason: "larger than 1 MiB") }
-        ERR_clear_error()
-        // `pem` is only read while `bytes` lives, as BIO_new_mem_buf does not copy.
-        let bytes = pem
-        var wasAsked: CInt = 0
-        let result: Result<Int, TLSSettingsError> = unsafe bytes.withUnsafeBytes { buffer in
-            guard let bio = unsafe BIO_new_mem_buf(buffer.baseAddress, CInt(buffer.count)) else {
-                return .success(0)
-            }
-            defer { unsafe BIO_free(bio) }
-            var count = 0
-            while let read = unsafe copenssl_read_certificate(bio, &wasAsked) {
-                if count == 0 {
-                    defer { unsafe X509_free(read) }
-                    guard unsafe SSL_CTX_use_certificate(made, read) == 1 else {
-                        let reason = "OpenSSL refuses the certificate: \(takeErrorReason())"
-                        return .failure(.badCertificate(pair: pair, reason: reason))
-                    }
-                } else if unsafe copenssl_add_chain_certificate(made, read) != 1 {
-                    unsafe X509_free(read)
-                    let reason = "OpenSSL refuses certificate \(count + 1) of the chain: \(takeErrorReason())"
-                    return .failure(.badCertificate(pair: pair, reason: reason))
-                }
-                count += 1
-            }
-            // The end of the file shows as "no start line"; anything else is damage.
-            let code = ERR_peek_last_error()
-            if ERR_GET_LIB(code) == ERR_LIB_PEM, ERR_GET_REASON(code) == PEM_R_NO_START_LINE {
-                return .success(count)
-            }
-            let reason = "certificate \(count + 1) cannot be read: \(takeErrorReason())"
-            return .failure(.badCertificate(pair: pair, reason: reason))
-        }
-        ERR_clear_error()
-        return try result.get()
-    }
-
-    private static func readKey(_ pem: [UInt8], pair: Int) throws(TLSSettingsError) -> OpaquePointer {
-        guard pem.count <= 1 << 20 else { throw .badKey(pair: pair, reason: "larger than 1 MiB") }
-        ERR_clear_error()
-        var wasAsked: CInt = 0
-        let key: OpaquePointer? = unsafe pem.withUnsafeBytes { buffer in
-            guard let bio = unsafe BIO_new_mem_buf(buffer.baseAddress, CInt(buffer.count)) else { return nil }
-            defer { unsafe BIO_free(bio) }
-            return unsafe copenssl_read_private_key(bio, &wasAsked)
-        }
-        if let key = unsafe key { return unsafe key }
-        let reason = takeErrorReason()
-        if wasAsked != 0 {
-            throw .badKey(pair: pair, reason: "the key is encrypted; a key without a passphrase is wanted")
-        }
-        // OpenSSL's decoders say "unsupported" of a file without a key.
-        guard pem.contains("PRIVATE KEY-----".utf8) else {
-            throw .badKey(pair: pair, reason: "no private key in it; a PEM file with one is wanted")
-        }
-        throw .badKey(pair: pair, reason: "the private key cannot be read: \(reason)")
-    }
-}
-
-/// OpenSSL's words for the first error in this thread's queue, which is emptied.
-func takeErrorReason() -> String {
-    let code = ERR_get_error()
-    ERR_clear_error()
-    guard let text = unsafe ERR_reason_error_string(code) else { return "error \(String(code, radix: 16))" }
-    return unsafe String(cString: text)
 }

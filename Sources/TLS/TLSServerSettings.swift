@@ -31,24 +31,44 @@ public struct TLSCertificate: Sendable {
     }
 }
 
+/// What a listener asks of its clients; authorities are the bytes of PEM files.
+public enum ClientCertificates: Equatable, Sendable {
+    case none
+    /// A certificate is verified, and not missed.
+    case optional([UInt8])
+    case required([UInt8])
+}
+
 /// What a listener's TLS is made of.
 public struct TLSServerSettings: Sendable {
-    /// At least one. The first whose names cover the client's SNI is taken, the very first when none does.
+    /// At least one. Those whose names cover the client's SNI are shown, of several kinds of key the one that it can verify;
+    /// the first when none does.
     public let certificates: [TLSCertificate]
+    /// Whether a client that asks for no name of ours is refused instead of being shown the first certificate.
+    public let isStrict: Bool
     public let minimumVersion: TLSVersion
     /// What ALPN may choose, the most wanted first; `.none` counts for nothing.
     public let protocols: [ApplicationProtocol]
     /// The listener's name: tickets of one listener mean nothing to another, which may ask for other things of a client.
     public let listenerName: String
+    public let clientCertificates: ClientCertificates
+    /// How long a ticket is good for, in seconds.
+    public let ticketSeconds: Int
+    public let staple: OCSPResponse?
 
     public init(
-        certificates: [TLSCertificate], minimumVersion: TLSVersion, protocols: [ApplicationProtocol],
-        listenerName: String
+        certificates: [TLSCertificate], isStrict: Bool, minimumVersion: TLSVersion,
+        protocols: [ApplicationProtocol], listenerName: String, clientCertificates: ClientCertificates,
+        ticketSeconds: Int, staple: OCSPResponse?
     ) {
         self.certificates = certificates
+        self.isStrict = isStrict
         self.minimumVersion = minimumVersion
         self.protocols = protocols
         self.listenerName = listenerName
+        self.clientCertificates = clientCertificates
+        self.ticketSeconds = ticketSeconds
+        self.staple = staple
     }
 }
 
@@ -62,7 +82,11 @@ public enum TLSSettingsError: Error, Equatable, Sendable {
     case badKey(pair: Int, reason: String)
     /// Both can be read, but the key is not that of the chain's first certificate.
     case keyDoesNotFit(pair: Int)
-    /// The file of the authorities that a client trusts is at fault.
+    /// The certificate is not the first, and has no name that SNI could ask for it by.
+    case noNames(pair: Int)
+    /// Two certificates with the same kind of key are for one name.
+    case repeatedName(pair: Int, other: Int, name: String, kind: String)
+    /// The file of the authorities that are trusted is at fault.
     case badAuthorities(reason: String)
     /// OpenSSL refused what belongs to no file.
     case refused(reason: String)
@@ -70,7 +94,9 @@ public enum TLSSettingsError: Error, Equatable, Sendable {
     /// Which of the pairs, if it is one.
     public var pair: Int? {
         switch self {
-        case .badCertificate(let pair, _), .badKey(let pair, _), .keyDoesNotFit(let pair): pair
+        case .badCertificate(let pair, _), .badKey(let pair, _), .keyDoesNotFit(let pair),
+            .noNames(let pair), .repeatedName(let pair, _, _, _):
+            pair
         case .noCertificates, .badAuthorities, .refused: nil
         }
     }
@@ -82,6 +108,9 @@ public enum TLSSettingsError: Error, Equatable, Sendable {
         case .badCertificate(_, let reason), .badKey(_, let reason), .badAuthorities(let reason),
             .refused(let reason):
             reason
+        case .noNames: "no subject alternative name in it that SNI could ask for, so it would never be shown"
+        case .repeatedName(_, let other, let name, let kind):
+            "certificate \(other + 1) of this listener is for '\(name)' too and has the same kind of key, \(kind)"
         case .keyDoesNotFit: "the private key does not belong to the first certificate of the chain"
         }
     }

@@ -9,7 +9,7 @@ public import Memory
 ///
 /// Invariant that makes it safe: `handle` owns `bio`, and the BIO's data points at the queues of a call only while that call runs.
 @safe public struct TLSSession: ~Copyable {
-    private let handle: OpaquePointer
+    let handle: OpaquePointer
     private let bio: OpaquePointer
     /// Set once; OpenSSL does not go on after a failure either.
     private var failure: TLSFailure?
@@ -58,6 +58,8 @@ public import Memory
     }
 
     private let isClient: Bool
+    /// Whether the first byte of the peer was looked at.
+    private var hasBegun = false
 
     init(handle: OpaquePointer, bio: OpaquePointer, isClient: Bool = false) {
         unsafe self.handle = handle
@@ -76,6 +78,14 @@ public import Memory
         ciphertext: inout ByteQueue, output: inout ByteQueue, pool: borrowing BlockPool
     ) -> HandshakeStep {
         if let failure { return .failed(failure) }
+        if !hasBegun, !ciphertext.isEmpty {
+            hasBegun = true
+            // A record begins with its type, 20 to 24 (RFC 8446 §5.1), a request with a method. OpenSSL knows some of them.
+            if !isClient, ciphertext.firstBytes[0] &- 0x41 < 26 {
+                failure = .plainHTTP
+                return .failed(.plainHTTP)
+            }
+        }
         let handle = unsafe self.handle
         let status = unsafe withWires(bio, &ciphertext, &output, pool) { _ in
             clearStaleErrors()
@@ -83,7 +93,10 @@ public import Memory
             return result == 1 ? SSL_ERROR_NONE : unsafe SSL_get_error(handle, result)
         }
         switch status {
-        case SSL_ERROR_NONE: return .done
+        case SSL_ERROR_NONE:
+            guard !isClient, let flaw = takeClientCertificate() else { return .done }
+            failure = flaw
+            return .failed(flaw)
         case SSL_ERROR_WANT_READ: return .wantsRead
         case SSL_ERROR_WANT_WRITE: return .outOfBlocks
         case SSL_ERROR_ZERO_RETURN:
@@ -146,6 +159,9 @@ public import Memory
     public var inputEnd: InputEnd {
         unsafe SSL_get_shutdown(handle) & SSL_RECEIVED_SHUTDOWN != 0 ? .clean : .truncated
     }
+
+    /// Whether the peer has sent anything.
+    public var hasHeard: Bool { hasBegun }
 
     /// Whether the handshake is done.
     public var isEstablished: Bool { unsafe SSL_is_init_finished(handle) == 1 }

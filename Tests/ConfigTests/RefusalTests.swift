@@ -6,26 +6,6 @@ import Testing
     @Test(
         "A key that this version knows and does not act on is refused by name, at its place",
         arguments: [
-            (
-                "listeners: {a: {bind: [\"1.2.3.4:1\"], tls: {certificates: [{cert: c, key: k}], strict_sni: false}}}",
-                "2:79: 'strict_sni' is not built yet in this version"
-            ),
-            (
-                "listeners: {a: {bind: [\"1.2.3.4:1\"], tls: {certificates: [{cert: c, key: k}], client_certificates: {mode: none}}}}",
-                "2:79: 'client_certificates' is not built yet in this version"
-            ),
-            (
-                "listeners: {a: {bind: [\"1.2.3.4:1\"], tls: {certificates: [{cert: c, key: k}], ocsp_stapling: {file: x}}}}",
-                "2:79: 'ocsp_stapling' is not built yet in this version"
-            ),
-            (
-                "listeners: {a: {bind: [\"1.2.3.4:1\"], tls: {certificates: [{cert: c, key: k}], hsts: {max_age: 365d}}}}",
-                "2:79: 'hsts' is not built yet in this version"
-            ),
-            (
-                "listeners: {a: {bind: [\"1.2.3.4:1\"], tls: {certificates: [{cert: c, key: k}], session_tickets: {key_file: x}}}}",
-                "2:97: 'key_file' is not built yet in this version"
-            ),
             ("admin: {socket: /run/x}", "9:9: 'socket' is not built yet in this version"),
             (
                 "limits: {client: {rate: [60/min, 1000/h]}}",

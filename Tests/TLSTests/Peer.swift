@@ -11,6 +11,11 @@ struct ClientOffer {
     var ciphers: String?
     /// A session to resume.
     var ticket: Ticket?
+    /// What it shows.
+    var certificate: TLSCertificate?
+    /// The signature algorithms that it can verify, in OpenSSL's words.
+    var signatures: String?
+    var asksStatus = false
 }
 
 /// A client's `SSL_SESSION`, owned.
@@ -43,6 +48,15 @@ struct ClientOffer {
                 handle, SSL_CTRL_SET_TLSEXT_HOSTNAME, Int(TLSEXT_NAMETYPE_host_name), &bytes)
         }
         if let ciphers = offer.ciphers { unsafe SSL_set_cipher_list(handle, ciphers) }
+        if let signatures = offer.signatures {
+            var bytes = Array(signatures.utf8CString)
+            unsafe SSL_ctrl(handle, SSL_CTRL_SET_SIGALGS_LIST, 0, &bytes)
+        }
+        if offer.asksStatus {
+            unsafe SSL_ctrl(
+                handle, SSL_CTRL_SET_TLSEXT_STATUS_REQ_TYPE, Int(TLSEXT_STATUSTYPE_ocsp), nil)
+        }
+        if let certificate = offer.certificate { unsafe Peer.use(certificate, handle) }
         if let ticket = offer.ticket { unsafe SSL_set_session(handle, ticket.handle) }
         unsafe BIO_ctrl(input, BIO_C_SET_BUF_MEM_EOF_RETURN, -1, nil)
         unsafe SSL_set_bio(handle, input, output)
@@ -54,6 +68,34 @@ struct ClientOffer {
         unsafe SSL_set_shutdown(handle, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN)
         unsafe SSL_free(handle)
         unsafe SSL_CTX_free(shared)
+    }
+
+    private static func use(_ files: TLSCertificate, _ handle: OpaquePointer) {
+        var wasAsked: CInt = 0
+        if let bio = unsafe BIO_new_mem_buf(files.chain, CInt(files.chain.count)) {
+            if let read = unsafe copenssl_read_certificate(bio, &wasAsked) {
+                unsafe SSL_use_certificate(handle, read)
+                unsafe X509_free(read)
+            }
+            unsafe BIO_free(bio)
+        }
+        if let bio = unsafe BIO_new_mem_buf(files.key, CInt(files.key.count)) {
+            if let read = unsafe copenssl_read_private_key(bio, &wasAsked) {
+                unsafe SSL_use_PrivateKey(handle, read)
+                unsafe EVP_PKEY_free(read)
+            }
+            unsafe BIO_free(bio)
+        }
+    }
+
+    /// The OCSP response that came beside the certificate.
+    var stapled: [UInt8] {
+        var bytes: UnsafeMutablePointer<UInt8>?
+        let count = unsafe withUnsafeMutablePointer(to: &bytes) { bytes in
+            unsafe SSL_ctrl(handle, SSL_CTRL_GET_TLSEXT_STATUS_REQ_OCSP_RESP, 0, bytes)
+        }
+        guard count > 0, let bytes = unsafe bytes else { return [] }
+        return (0..<count).map { unsafe bytes[$0] }
     }
 
     /// Goes on with the handshake; `false` when it has failed.
@@ -192,13 +234,16 @@ struct Line: ~Copyable {
 
 /// A server with one certificate and the protocols, or what is wrong with it.
 func makeServer(
-    _ certificates: [TLSCertificate] = [Fixture.localhost], minimum: TLSVersion = .tls12,
-    protocols: [ApplicationProtocol] = [.h2, .http11], listener: String = "https", keys: TicketKeys? = nil
+    _ certificates: [TLSCertificate] = [Fixture.localhost], isStrict: Bool = false,
+    minimum: TLSVersion = .tls12, protocols: [ApplicationProtocol] = [.h2, .http11],
+    listener: String = "https", keys: TicketKeys? = nil, clients: ClientCertificates = .none,
+    staple: OCSPResponse? = nil
 ) throws -> TLSServer {
     guard let keys = keys ?? TicketKeys(now: 0) else { throw TLSSettingsError.noCertificates }
     return try TLSServer(
         TLSServerSettings(
-            certificates: certificates, minimumVersion: minimum, protocols: protocols, listenerName: listener),
+            certificates: certificates, isStrict: isStrict, minimumVersion: minimum, protocols: protocols,
+            listenerName: listener, clientCertificates: clients, ticketSeconds: 3600, staple: staple),
         ticketKeys: keys)
 }
 

@@ -17,6 +17,7 @@
 #include <openssl/x509.h>
 
 #include "COpenSSLTLS.h"
+#include "COpenSSLX509.h"
 
 // A builder keeps the pointer to a parameter's name, so the names are literals of C, not strings of Swift.
 static inline int copenssl_push_rsa_n(OSSL_PARAM_BLD *builder, const BIGNUM *value) {

@@ -83,12 +83,13 @@ static inline X509 *copenssl_read_certificate(BIO *pem, int *wasAsked) {
 
 // RFC 5077 §4: AES-CBC for the ticket, HMAC-SHA-256 over it. 1 if both are ready.
 static inline int copenssl_ticket_ready(EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, const EVP_CIPHER *algorithm,
-                                        unsigned char *key32, unsigned char *macKey32, unsigned char *iv, int encrypt) {
+                                        unsigned char *key, unsigned char *macKey, size_t macKeyBytes, unsigned char *iv,
+                                        int encrypt) {
     OSSL_PARAM params[3];
-    params[0] = OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, macKey32, 32);
+    params[0] = OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, macKey, macKeyBytes);
     params[1] = OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char *)"SHA256", 0);
     params[2] = OSSL_PARAM_construct_end();
-    return EVP_CipherInit_ex(cipher, algorithm, NULL, key32, iv, encrypt) == 1 && EVP_MAC_CTX_set_params(mac, params) == 1;
+    return EVP_CipherInit_ex(cipher, algorithm, NULL, key, iv, encrypt) == 1 && EVP_MAC_CTX_set_params(mac, params) == 1;
 }
 
 #endif

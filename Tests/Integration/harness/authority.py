@@ -11,19 +11,20 @@ class Authority:
     def __init__(self, folder, name="service-ca"):
         self.folder = folder
         self.cert = folder / f"{name}.crt"
-        self._key = folder / f"{name}.key"
+        self.key = folder / f"{name}.key"
         _openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-                 "-subj", f"/CN={name}", "-keyout", str(self._key), "-out", str(self.cert))
+                 "-subj", f"/CN={name}", "-keyout", str(self.key), "-out", str(self.cert))
 
-    def issue(self, name, names, days=2):
+    def issue(self, name, names, days=2, rsa=False, usage=None):
         """A certificate for the subject alternative names of `names`, with the common name `name`: its two files. Below
         zero days it has expired."""
         cert, key = self.folder / f"{name}.crt", self.folder / f"{name}.key"
         request, extensions = self.folder / f"{name}.csr", self.folder / f"{name}.ext"
-        _openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}",
-                 "-keyout", str(key), "-out", str(request))
-        extensions.write_text(f"subjectAltName={names}\n" if names else "basicConstraints=CA:FALSE\n")
-        _openssl("x509", "-req", "-in", str(request), "-CA", str(self.cert), "-CAkey", str(self._key),
+        kind = ("rsa:2048",) if rsa else ("ec", "-pkeyopt", "ec_paramgen_curve:P-256")
+        _openssl("req", "-newkey", *kind, "-nodes", "-subj", f"/CN={name}", "-keyout", str(key), "-out", str(request))
+        extensions.write_text((f"subjectAltName={names}\n" if names else "basicConstraints=CA:FALSE\n")
+                              + (f"extendedKeyUsage={usage}\n" if usage else ""))
+        _openssl("x509", "-req", "-in", str(request), "-CA", str(self.cert), "-CAkey", str(self.key),
                  "-CAcreateserial", "-days", str(days), "-extfile", str(extensions), "-out", str(cert))
         return cert, key
 
