@@ -83,6 +83,8 @@ struct Blueprint: Sendable {
     let configuration: Configuration
     let generation: Int
     let household: Household
+    /// What a listener takes at most that does not say.
+    let connectionShare: Int
     /// One an issuer.
     let keys: [KeyMaterial]
     /// By the listeners' index; `nil` on plaintext ones.
@@ -93,9 +95,11 @@ struct Blueprint: Sendable {
     /// What the routes of each issuer ask for.
     let grants: [Grants]
 
-    /// Reads and resolves; all that is wrong is told at once, each at its place.
+    /// Reads and resolves; all that is wrong is told at once, each at its place. `connections` is how many all listeners
+    /// together may hold.
     init(
-        _ configuration: Configuration, generation: Int, household: Household, log: EventLog
+        _ configuration: Configuration, generation: Int, household: Household, connections: Int,
+        log: EventLog
     ) throws(Diagnostics) {
         var errors: [Diagnostic] = []
         func read(_ path: Located<String>, _ what: String) -> [UInt8] {
@@ -187,6 +191,18 @@ struct Blueprint: Sendable {
         self.configuration = configuration
         self.generation = generation
         self.household = household
+        connectionShare = Blueprint.share(
+            of: connections, claims: configuration.listeners.map(\.connections.max?.value))
+    }
+
+    /// What each listener takes that makes no claim: an equal part of what the others leave, so that none of them fills the
+    /// places that another counts on. Where hardly any are left, which is when descriptors are few, a quarter of what would be an
+    /// even part of all: a listener that takes nothing serves nobody.
+    static func share(of connections: Int, claims: [Int?]) -> Int {
+        let silent = claims.count { $0 == nil }
+        guard silent > 0 else { return connections }
+        let left = connections - min(claims.compactMap { $0 }.reduce(0, +), connections)
+        return max(left / silent, connections / claims.count / 4, 1)
     }
 
     private static func resolve(
@@ -413,7 +429,7 @@ struct Blueprint: Sendable {
                 handshakesInFlight: listener.tls?.handshakesInFlight ?? 0,
                 connectionsPerClient: listener.connections.perClient,
                 requiresPreamble: listener.requiresPreamble, securePort: listener.securePort ?? 0,
-                connections: listener.connections.max?.value ?? .max)
+                connections: listener.connections.max?.value ?? connectionShare)
         }
     }
 

@@ -193,7 +193,8 @@ final class Fleet: Sendable {
         let opened: [Listeners.Opened]
         do {
             let blueprint = try Blueprint(
-                state.configuration, generation: 1, household: household, log: log)
+                state.configuration, generation: 1, household: household, connections: connections,
+                log: log)
             expectKeys(blueprint.keys)
             take(blueprint.securities, &state)
             for worker in 0..<workers { try startWorker(worker, blueprint.snapshot()) }
@@ -288,7 +289,8 @@ final class Fleet: Sendable {
         let configuration = try ConfigurationFile.load(options.configurationFile).get()
         let generation = state.generation + 1
         let blueprint = try Blueprint(
-            configuration, generation: generation, household: household, log: log)
+            configuration, generation: generation, household: household, connections: connections,
+                log: log)
         // All snapshots stand before the first is sent: a mistake leaves everything as it was.
         let letters = SnapshotLetters()
         for _ in 0..<workers { letters.append(try blueprint.snapshot()) }

@@ -56,7 +56,10 @@ public enum ConfigurationFile {
             do {
                 // What would only be said in the log is no error; what is, is told below.
                 let log = EventLog(level: .error)
-                _ = try Blueprint(configuration, generation: 1, household: household, log: log).snapshot()
+                _ = try Blueprint(
+                    configuration, generation: 1, household: household,
+                    connections: Server.defaultConnections, log: log
+                ).snapshot()
                 return nil
             } catch {
                 return error.description

@@ -1,6 +1,7 @@
 """Listening sockets: what each takes, and where it stands."""
 
 import json
+import resource
 import socket
 import tempfile
 from pathlib import Path
@@ -42,6 +43,22 @@ def test_each_listener_has_connections_of_its_own(gateways, upstream):
     held.append(until(lambda: is_served(small), "a closed connection makes room"))
     assert is_served(large) is None
     for client in held + others:
+        client.close()
+
+
+def test_a_listener_that_does_not_say_takes_what_the_others_leave(gateways, upstream):
+    """Of 96 that 256 descriptors allow, 40 are promised: whoever fills the other listener leaves them alone."""
+    config = listening(upstream, counted=40)
+    config["listeners"]["silent"] = {"bind": ["127.0.0.1:0"]}
+    limit = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+    gateway = gateways(config, prepare=limit)
+    crowd = []
+    while (client := is_served(gateway.address("silent"))) is not None:
+        crowd.append(client)
+    assert len(crowd) == 56
+    held = [is_served(gateway.address("counted")) for _ in range(40)]
+    assert all(held) and is_served(gateway.address("counted")) is None
+    for client in crowd + held:
         client.close()
 
 
