@@ -394,15 +394,6 @@ private func onFrameSent(
         unsafe countReset(session)
         return isFine
     }
-    if UInt32(header.type) == NGHTTP2_HEADERS.rawValue,
-        header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0
-    {
-        // An answer that ends with trailers is as whole as one whose last DATA says so: a call of gRPC has a body of a few bytes,
-        // for which its client gives credit back all the same.
-        let session = unsafe sessionState(argument)
-        let allowance = unsafe session.pointee.updateAllowance &+ 4
-        unsafe session.pointee.updateAllowance = min(allowance, SessionState.mostUpdates)
-    }
     guard header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0,
         UInt32(header.type) == NGHTTP2_DATA.rawValue || UInt32(header.type) == NGHTTP2_HEADERS.rawValue,
         let stream = unsafe streamState(handle, header.stream_id),
