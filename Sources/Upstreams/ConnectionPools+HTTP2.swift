@@ -64,7 +64,7 @@ extension ConnectionPools {
                 }
                 return id
             }
-            id = connections[id].nextIdle
+            id = connections[id].next
         }
         return nil
     }
@@ -79,7 +79,7 @@ extension ConnectionPools {
             {
                 return true
             }
-            id = connections[id].nextIdle
+            id = connections[id].next
         }
         return false
     }
@@ -87,7 +87,7 @@ extension ConnectionPools {
     /// Leaves the endpoint alone for a while.
     public mutating func pause(endpoint: Int, _ loop: inout EventLoop) {
         endpoints[endpoint].connectAfter = loop.now &+ ConnectionPools.connectPause
-        if endpoints[endpoint].waiters > 0 { awaitPause(endpoint, &loop) }
+        if endpoints[endpoint].waiting.count > 0 { awaitPause(endpoint, &loop) }
     }
 
     /// Whether the endpoint is left alone.
@@ -106,7 +106,7 @@ extension ConnectionPools {
     public mutating func hasPauseEnded(endpoint: Int, _ loop: inout EventLoop) -> Bool {
         endpoints[endpoint].isTimed = false
         if !isPaused(endpoint: endpoint, now: loop.now) { return true }
-        if endpoints[endpoint].waiters > 0 { awaitPause(endpoint, &loop) }
+        if endpoints[endpoint].waiting.count > 0 { awaitPause(endpoint, &loop) }
         return false
     }
 
@@ -120,16 +120,12 @@ extension ConnectionPools {
     ) -> StreamAnswer {
         guard !line.isFull else { return .overloaded }
         let id = line.insert(Waiter(holder: holder, service: service, endpoint: endpoint))
-        let last = endpoints[endpoint].lastWaiter
-        line[id].previous = last
-        if last.isNone { endpoints[endpoint].firstWaiter = id } else { line[last].next = id }
-        endpoints[endpoint].lastWaiter = id
-        endpoints[endpoint].waiters &+= 1
+        endpoints[endpoint].waiting.append(id, of: &line)
         return .waiting(id, opened: opened)
     }
 
     /// How many wait for room at the endpoint.
-    public func waiterCount(endpoint: Int) -> Int { endpoints[endpoint].waiters }
+    public func waiterCount(endpoint: Int) -> Int { endpoints[endpoint].waiting.count }
 
     /// Whether a connection to the endpoint is being made.
     public func isConnecting(endpoint: Int) -> Bool { !endpoints[endpoint].pending.isNone }
@@ -145,32 +141,17 @@ extension ConnectionPools {
         var id = endpoints[endpoint].firstShared
         while !id.isNone {
             if connections[id].requestRoom > 0 { return true }
-            id = connections[id].nextIdle
+            id = connections[id].next
         }
         return false
     }
 
     /// The exchange that has waited longest at the endpoint; it has left the line.
     public mutating func nextWaiter(endpoint: Int) -> SlabID? {
-        let first = endpoints[endpoint].firstWaiter
-        guard !first.isNone else { return nil }
+        guard let first = endpoints[endpoint].waiting.longest else { return nil }
         let holder = line[first].holder
         leaveLine(first)
         return holder
-    }
-
-    mutating func leaveStreamLine(_ waiter: borrowing Waiter) {
-        endpoints[waiter.endpoint].waiters &-= 1
-        if waiter.previous.isNone {
-            endpoints[waiter.endpoint].firstWaiter = waiter.next
-        } else {
-            line[waiter.previous].next = waiter.next
-        }
-        if waiter.next.isNone {
-            endpoints[waiter.endpoint].lastWaiter = waiter.previous
-        } else {
-            line[waiter.next].previous = waiter.previous
-        }
     }
 
     // MARK: A connection's life
@@ -210,7 +191,7 @@ extension ConnectionPools {
         var other = endpoints[connections[id].endpoint].firstShared
         while !other.isNone {
             if connections[other].streams == 0 { idle &+= 1 }
-            other = connections[other].nextIdle
+            other = connections[other].next
         }
         if idle > keepaliveConnections { return true }
         setDeadline(id, loop.now &+ keepaliveIdle, &loop)
@@ -219,26 +200,14 @@ extension ConnectionPools {
 
     private mutating func linkShared(_ id: SlabID) {
         let endpoint = connections[id].endpoint
-        let first = endpoints[endpoint].firstShared
-        connections[id].nextIdle = first
-        connections[id].previousIdle = .none
-        if !first.isNone { connections[first].previousIdle = id }
+        link(id, before: endpoints[endpoint].firstShared)
         endpoints[endpoint].firstShared = id
         connections[id].isListed = true
     }
 
     private mutating func unlinkShared(_ id: SlabID) {
         let endpoint = connections[id].endpoint
-        let previous = connections[id].previousIdle
-        let next = connections[id].nextIdle
-        if previous.isNone {
-            endpoints[endpoint].firstShared = next
-        } else {
-            connections[previous].nextIdle = next
-        }
-        if !next.isNone { connections[next].previousIdle = previous }
-        connections[id].previousIdle = .none
-        connections[id].nextIdle = .none
+        endpoints[endpoint].firstShared = unlink(id, first: endpoints[endpoint].firstShared)
         connections[id].isListed = false
     }
 

@@ -32,6 +32,34 @@ struct Waiter: ~Copyable {
     }
 }
 
+/// Who waits, in the order of their coming.
+struct WaitingLine: ~Copyable {
+    private var first = SlabID.none
+    private var last = SlabID.none
+    private(set) var count = 0
+
+    mutating func append(_ id: SlabID, of waiters: inout Slab<Waiter>) {
+        waiters[id].previous = last
+        if last.isNone { first = id } else { waiters[last].next = id }
+        last = id
+        count &+= 1
+    }
+
+    /// Closes the gap that one of its waiters has left.
+    mutating func close(around waiter: borrowing Waiter, of waiters: inout Slab<Waiter>) {
+        if waiter.previous.isNone { first = waiter.next } else { waiters[waiter.previous].next = waiter.next }
+        if waiter.next.isNone {
+            last = waiter.previous
+        } else {
+            waiters[waiter.next].previous = waiter.previous
+        }
+        count &-= 1
+    }
+
+    /// Who has waited longest; `nil` when nobody waits.
+    var longest: SlabID? { first.isNone ? nil : first }
+}
+
 struct EndpointState: ~Copyable {
     var firstIdle = SlabID.none
     var idleCount = 0
@@ -39,9 +67,7 @@ struct EndpointState: ~Copyable {
     // Of HTTP/2: connections that take streams, the one that is being made, and who waits for room.
     var firstShared = SlabID.none
     var pending = SlabID.none
-    var firstWaiter = SlabID.none
-    var lastWaiter = SlabID.none
-    var waiters = 0
+    var waiting = WaitingLine()
     /// Before this no connection is begun, and whether a timer stands for then.
     var connectAfter: UInt64 = 0
     var isTimed = false
@@ -52,8 +78,7 @@ struct ServiceState: ~Copyable {
     /// Those of them that carry tunnels.
     var tunnels = 0
     var cursor = 0
-    var firstWaiter = SlabID.none
-    var lastWaiter = SlabID.none
+    var waiting = WaitingLine()
 }
 
 /// One worker's connections to all endpoints: who has which, which are idle, who waits.
@@ -75,6 +100,8 @@ public struct ConnectionPools: ~Copyable {
     private var services: FixedArray<ServiceState>
     private let kind: UInt8
     let endpointKind: UInt8
+    /// For the last words on idle connections, one at a time.
+    private let farewells = BlockPool(blockBytes: 1024, limit: 1, keep: 1)
     private var randomState: UInt64
 
     /// `kind` is the token kind of upstream connections in the worker's loop, `endpointKind` that of the ends of pauses.
@@ -187,9 +214,7 @@ public struct ConnectionPools: ~Copyable {
     private mutating func evictIdle(service: Int, _ loop: inout EventLoop) -> Bool {
         for index in 0..<connections.walkCount {
             guard let id = connections.name(at: index),
-                connections[id].phase == .idle
-                    || (connections[id].phase == .shared && connections[id].streams == 0),
-                service < 0 || connections[id].service == service
+                connections[id].isIdle, service < 0 || connections[id].service == service
             else { continue }
             _ = close(id, &loop)
             return true
@@ -200,10 +225,7 @@ public struct ConnectionPools: ~Copyable {
     private mutating func wait(_ service: Int, holder: SlabID) -> LeaseAnswer {
         guard !line.isFull else { return .overloaded }
         let id = line.insert(Waiter(holder: holder, service: service))
-        let last = services[service].lastWaiter
-        line[id].previous = last
-        if last.isNone { services[service].firstWaiter = id } else { line[last].next = id }
-        services[service].lastWaiter = id
+        services[service].waiting.append(id, of: &line)
         return .waiting(id)
     }
 
@@ -212,25 +234,15 @@ public struct ConnectionPools: ~Copyable {
         guard line.contains(id) else { return }
         let waiter = line.remove(id)
         if waiter.endpoint >= 0 {
-            leaveStreamLine(waiter)
-            return
-        }
-        if waiter.previous.isNone {
-            services[waiter.service].firstWaiter = waiter.next
+            endpoints[waiter.endpoint].waiting.close(around: waiter, of: &line)
         } else {
-            line[waiter.previous].next = waiter.next
-        }
-        if waiter.next.isNone {
-            services[waiter.service].lastWaiter = waiter.previous
-        } else {
-            line[waiter.next].previous = waiter.previous
+            services[waiter.service].waiting.close(around: waiter, of: &line)
         }
     }
 
     /// The exchange whose turn it is when a connection of `service` has become free; it has left the line.
     public mutating func nextInLine(_ service: Int) -> SlabID? {
-        let first = services[service].firstWaiter
-        guard !first.isNone else { return nil }
+        guard let first = services[service].waiting.longest else { return nil }
         let holder = line[first].holder
         leaveLine(first)
         return holder
@@ -297,6 +309,7 @@ public struct ConnectionPools: ~Copyable {
         precondition(connections[id].phase == .leased)
         let endpoint = connections[id].endpoint
         guard endpoints[endpoint].idleCount < keepaliveConnections else {
+            connections[id].sayFarewell(from: farewells)
             _ = close(id, &loop)
             return
         }
@@ -305,10 +318,7 @@ public struct ConnectionPools: ~Copyable {
         connections[id].holder = .none
         connections[id].inbound.removeAll()
         connections[id].outbound.removeAll()
-        let first = endpoints[endpoint].firstIdle
-        connections[id].nextIdle = first
-        connections[id].previousIdle = .none
-        if !first.isNone { connections[first].previousIdle = id }
+        link(id, before: endpoints[endpoint].firstIdle)
         endpoints[endpoint].firstIdle = id
         endpoints[endpoint].idleCount &+= 1
         setDeadline(id, loop.now &+ keepaliveIdle, &loop)
@@ -316,21 +326,33 @@ public struct ConnectionPools: ~Copyable {
 
     private mutating func unlinkIdle(_ id: SlabID) {
         let endpoint = connections[id].endpoint
-        let previous = connections[id].previousIdle
-        let next = connections[id].nextIdle
-        if previous.isNone {
-            endpoints[endpoint].firstIdle = next
-        } else {
-            connections[previous].nextIdle = next
-        }
-        if !next.isNone { connections[next].previousIdle = previous }
-        connections[id].previousIdle = .none
-        connections[id].nextIdle = .none
+        endpoints[endpoint].firstIdle = unlink(id, first: endpoints[endpoint].firstIdle)
         endpoints[endpoint].idleCount &-= 1
+    }
+
+    // An endpoint's idle connections are a list, and so are those of HTTP/2 that take streams.
+
+    /// Puts a connection before the first of a list.
+    mutating func link(_ id: SlabID, before first: SlabID) {
+        connections[id].next = first
+        connections[id].previous = .none
+        if !first.isNone { connections[first].previous = id }
+    }
+
+    /// Takes a connection out of a list; returns what is the first of it now.
+    mutating func unlink(_ id: SlabID, first: SlabID) -> SlabID {
+        let previous = connections[id].previous
+        let next = connections[id].next
+        if !previous.isNone { connections[previous].next = next }
+        if !next.isNone { connections[next].previous = previous }
+        connections[id].previous = .none
+        connections[id].next = .none
+        return previous.isNone ? next : first
     }
 
     /// Closes a connection in whatever phase; returns its service, which has room for one more now.
     @inline(never) public mutating func close(_ id: SlabID, _ loop: inout EventLoop) -> Int {
+        if connections[id].isIdle { connections[id].sayFarewell(from: farewells) }
         if connections[id].phase == .idle {
             unlinkIdle(id)
         } else if connections[id].isHTTP2 {

@@ -89,8 +89,9 @@ public struct UpstreamConnection: ~Copyable {
     public internal(set) var deadline = UInt64.max
     var timer = TimerID.none
     var timerFires = UInt64.max
-    var previousIdle = SlabID.none
-    var nextIdle = SlabID.none
+    /// Its neighbours in the list of its endpoint that it stands in, if in any.
+    var previous = SlabID.none
+    var next = SlabID.none
 
     init(
         descriptor: consuming Descriptor, endpoint: Int, service: Int, holder: SlabID, identity: UInt64 = 0,
@@ -181,6 +182,17 @@ extension UpstreamConnection {
         guard hasTLS, !hasSaidGoodbye else { return !hasOutput }
         hasSaidGoodbye = tls?.shutdown(output: &sealed, pool: pool) ?? true
         return hasSaidGoodbye && !hasOutput
+    }
+
+    /// Whether it carries nothing and could: of HTTP/2 also where its end was seen.
+    public var isIdle: Bool { phase == .idle || phase == .shared && streams == 0 }
+
+    /// Says `close_notify` (RFC 8446 §6.1) on a connection that carries nothing and is closed next: one attempt, since whoever
+    /// does not take it learns by the end of the connection.
+    mutating func sayFarewell(from pool: borrowing BlockPool) {
+        guard hasTLS, !isLost else { return }
+        _ = sayGoodbye(from: pool)
+        _ = descriptor.send(from: &sealed)
     }
 
     /// Hands to the kernel what the handshake has written.
