@@ -71,3 +71,20 @@ public import Memory
         return nil
     }
 }
+
+extension FieldTable {
+    /// The value of the first Content-Type (RFC 9110 §8.3), `nil` without one.
+    public borrowing func contentType(in bytes: RawSpan) -> ByteRange? {
+        for index in 0..<count where self[index].name.count == 12 {
+            if bytes[self[index].name].equalsIgnoringCase("content-type") { return self[index].value }
+        }
+        return nil
+    }
+
+    /// Whether the first Content-Type begins so; what follows may be a suffix, a parameter, or a longer name.
+    public borrowing func hasContentType(_ prefix: StaticString, in bytes: RawSpan) -> Bool {
+        let count = prefix.utf8CodeUnitCount
+        guard let value = contentType(in: bytes), Int(value.count) >= count else { return false }
+        return bytes[value].extracting(0..<count).equalsIgnoringCase(prefix)
+    }
+}

@@ -126,6 +126,15 @@ extension HTTP2Session {
         _ = unsafe nghttp2_submit_rst_stream(state.pointee.handle, 0, found.pointee.number, errorCode)
     }
 
+    /// The connection is gone: what the stream still had to send is dropped, and so is whatever is appended from now on.
+    public mutating func dropOutbound(_ stream: StreamID) {
+        let found = unsafe SessionState.stream(stream, in: state)
+        unsafe found.pointee.marks.insert(.outboundEnded)
+        unsafe found.pointee.marks.subtract([.tellDrained, .wasFull])
+        unsafe state.pointee.outboundTotal &-= found.pointee.outbound.byteCount
+        unsafe found.pointee.outbound.removeAll()
+    }
+
     /// Whether RST_STREAM came from the peer; without it a `reset` is ours, for a mistake of the peer or a failure here.
     public func isResetByPeer(_ stream: StreamID) -> Bool {
         unsafe SessionState.stream(stream, in: state).pointee.has(.resetByPeer)

@@ -6,3 +6,12 @@
 public func apart<First: ~Copyable, Second: ~Copyable, Result: ~Copyable>(
     _ first: inout First, _ second: borrowing Second, _ body: (inout First, borrowing Second) -> Result
 ) -> Result { body(&first, second) }
+
+/// The same with two to look at.
+@discardableResult @inlinable @inline(__always)
+public func apart<
+    First: ~Copyable, Second: ~Copyable, Third: ~Copyable, Result: ~Copyable
+>(
+    _ first: inout First, _ second: borrowing Second, _ third: borrowing Third,
+    _ body: (inout First, borrowing Second, borrowing Third) -> Result
+) -> Result { body(&first, second, third) }

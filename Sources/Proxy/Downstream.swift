@@ -56,11 +56,15 @@ struct Downstream: ~Copyable {
     var mayHaveMore = false
     var isEnding = false
     var hasEnded = false
+    /// It met a reset. The kernel tells of that once, and a read after it looks like a clean end.
+    var isBroken = false
     var isDirty = false
     var isQueued = false
     var isBlocked = false
     /// Watched for writing since a write was blocked.
     var watchesWriting = false
+    /// For a connection that ends by a reset: how often it is still looked whether the client has received what was sent before.
+    var resetLooks: UInt8 = 0
 
     /// Exchanges on streams of this connection.
     var openStreams: Int32 = 0
@@ -138,6 +142,15 @@ struct Downstream: ~Copyable {
 
     /// Nothing more will be written behind what is queued.
     var isLeaving: Bool { closesAfterFlush || lingersAfterFlush || endsWriting }
+
+    /// Whether the client's end of the connection was no word of its: a reset, or an end without `close_notify` where there is
+    /// TLS, so that anybody may have cut what it sent (RFC 8446 §6.1).
+    var wasCut: Bool {
+        mutating get { isBroken || hasTLS && tls?.inputEnd != .clean }
+    }
+
+    /// Whether the connection ends by a reset.
+    var endsByReset: Bool { resetLooks > 0 }
 
     /// Whether the socket has taken all that there was.
     var isFlushed: Bool { plaintext.isEmpty && outbound.isEmpty }

@@ -91,6 +91,8 @@ struct Exchange: ~Copyable {
     /// The endpoint that failed last; another is preferred for the next try.
     var failedEndpoint = -1
     var wantsFreshConnection = false
+    /// Endpoints with which no TLS could be agreed on.
+    var handshakesFailed = 0
 
     /// The request as it goes to the service, kept until the answer's head for a second try.
     var request = ByteQueue()

@@ -37,7 +37,7 @@ public enum Refusal: UInt8, CaseIterable, Sendable {
     case redirected
     case badRequest, badTarget, badHost, badFraming
     case uriTooLong, headTooLarge, bodyTooLarge, requestTimeout
-    case unsupportedVersion, notImplemented, expectationFailed
+    case unsupportedVersion, methodNotAllowed, notImplemented, expectationFailed
     case noRoute
     case tokenMissing, tokenInvalid, tokenExpired, tokenUnknownKey, keysUnavailable
     case insufficientScope, insufficientRole
@@ -103,6 +103,10 @@ public enum Refusal: UInt8, CaseIterable, Sendable {
             Reason(
                 "unsupported_version", 505, "The HTTP version is not supported",
                 "Speak HTTP/1.0, HTTP/1.1 or HTTP/2.")
+        case .methodNotAllowed:
+            Reason(
+                "method_not_allowed", 405, "The method is not allowed here",
+                "Do without TRACE: it would show the client what the gateway tells the service in its name.")
         case .notImplemented:
             Reason(
                 "not_implemented", 501, "The method or transfer coding is not supported",

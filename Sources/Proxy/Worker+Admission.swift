@@ -74,6 +74,10 @@ extension Worker {
         let isTrusted = !downstreams[downstream].isUnnamed && snapshots[current].trusts(peer)
         takeRequestID(id, bytes, isTrusted: isTrusted, loop)
         noteHead(id, bytes)
+        if requestHead.method == .trace {
+            exchanges[id].facts.path = exchanges[id].facts.target
+            return .methodNotAllowed
+        }
         guard let listener = snapshots[current].listener(label: Int(downstreams[downstream].listenerLabel))
         else {
             return .noRoute
@@ -83,6 +87,11 @@ extension Worker {
         if exchanges[id].stream != nil { noteGRPC(id, bytes) }
         if settings.pressure.load(0) >= MemoryPressure.shedExchanges {
             settings.meters.count(.memoryBudget)
+            return .overloaded
+        }
+        // What is left is for answers, this one too: an exchange that took it would leave everybody without one.
+        guard mayRead else {
+            settings.meters.count(.blocks)
             return .overloaded
         }
 
@@ -115,7 +124,9 @@ extension Worker {
         guard let route = found else { return .noRoute }
         takePlan(id, route)
 
-        if requestHead.framing != .none, isStreamingCall(bytes) { exchanges[id].isRateExempt = true }
+        if requestHead.framing != .none, requestHead.fields.hasContentType("application/grpc", in: bytes) {
+            exchanges[id].isRateExempt = true
+        }
         let client = clientAddress(peer: peer, isTrusted: isTrusted, bytes)
         exchanges[id].client = client
         if let refusal = checkClientLimits(id, route, client, loop) { return refusal }

@@ -174,7 +174,7 @@ extension Worker {
 
     /// Blocks for notes are left when those for bodies are not, and hold an answer of ours unless it tells a target.
     private mutating func headWriter(isSmall: Bool) -> HeadWriter? {
-        blocks.isExhausted && isSmall ? HeadWriter(from: notes) : HeadWriter(from: blocks)
+        !mayRead && isSmall ? HeadWriter(from: notes) : HeadWriter(from: blocks)
     }
 
     private mutating func refuseHTTP1(_ id: SlabID, _ reason: Refusal) {
@@ -195,6 +195,7 @@ extension Worker {
             writer.field("Content-Length: ", number: lineBlock.byteCount)
             writer.text("Cache-Control: no-store\r\n")
         }
+        if reason == .methodNotAllowed { writer.field("Allow: ", Worker.allowedMethods.utf8Span) }
         if reason.hasChallenge {
             makeChallenge(id)
             writer.field("WWW-Authenticate: ", pathBlock.bytes)
@@ -208,6 +209,9 @@ extension Worker {
         }
         markDirty(downstream: downstream)
     }
+
+    /// RFC 9110 §15.5.6: a 405 names what is allowed. Other methods than these pass too; these are known to be.
+    static var allowedMethods: StaticString { "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS" }
 
     mutating func retryAfter(_ id: SlabID, _ reason: Refusal) -> Int? {
         if reason == .rateLimited, let answer = exchanges[id].limitAnswer { return answer.retryAfterSeconds }
@@ -298,6 +302,11 @@ extension Worker {
         guard downstreams.contains(downstream) else { return }
         if let stream {
             downstreams[downstream].openStreams &-= 1
+            if downstreams[downstream].openStreams == 0, downstreams[downstream].phase == .lingering {
+                // Its client is gone: it was kept for its tunnels.
+                downstreams[downstream].closesAfterFlush = true
+                markDirty(downstream: downstream)
+            }
             if holdsClosedStream {
                 downstreams[downstream].session?.release(stream)
                 markDirty(downstream: downstream)
@@ -416,7 +425,7 @@ extension Worker {
                 block(id, written: written, &loop)
                 return
             case .failed:
-                close(id, &loop)
+                loseClient(id, &loop)
                 return
             }
         }
@@ -448,7 +457,7 @@ extension Worker {
                 close(id, &loop)
                 return false
             }
-        } else if downstreams[id].isLeaving, !downstreams[id].hasSaidGoodbye {
+        } else if downstreams[id].isLeaving, !downstreams[id].hasSaidGoodbye, !downstreams[id].endsByReset {
             downstreams[id].hasSaidGoodbye = true
             downstreams[id].sayGoodbye(from: blocks)
         }
@@ -484,9 +493,10 @@ extension Worker {
         // What lies in the kernel alone holds nothing of ours.
         downstreams[id].takenMark = -1
         if downstreams[id].closesAfterFlush {
-            close(id, &loop)
+            if downstreams[id].endsByReset { resetOnceReceived(id, &loop) } else { close(id, &loop) }
             return
         }
+        if downstreams[id].phase == .lingering { return }
         if downstreams[id].lingersAfterFlush {
             downstreams[id].lingersAfterFlush = false
             downstreams[id].phase = .lingering

@@ -300,6 +300,7 @@ extension Worker {
             settings.meters.countHandshake(isComplete: false)
             settings.meters.count(.handshakeTimeout)
             close(id, &loop)
+        case .lingering where downstreams[id].endsByReset: resetOnceReceived(id, &loop)
         case .undecided, .lingering:
             close(id, &loop)
         case .http1: http1Overdue(id, &loop)
@@ -479,10 +480,7 @@ extension Worker {
             guard let id = pools.connections.name(at: index) else { continue }
             let (endpoint, identity) = (pools.connections[id].endpoint, pools.connections[id].identity)
             guard !snapshots[current].uses(endpoint: endpoint, identity: identity) else { continue }
-            let isIdle =
-                pools.connections[id].phase == .idle
-                || pools.connections[id].phase == .shared && pools.connections[id].streams == 0
-            if isIdle {
+            if pools.connections[id].isIdle {
                 _ = pools.close(id, &loop)
             } else if pools.connections[id].isHTTP2, snapshots[current].uses(endpoint: endpoint) {
                 if pools.connections[id].phase == .shared {

@@ -10,19 +10,12 @@ extension Worker {
     /// Notes whether the request is a call: its content type is `application/grpc`, alone or with a suffix or parameters.
     mutating func noteGRPC(_ id: SlabID, _ bytes: RawSpan) {
         let wanted: StaticString = "application/grpc"
-        for index in 0..<requestHead.fields.count where requestHead.fields[index].name.count == 12 {
-            let line = requestHead.fields[index]
-            guard bytes[line.name].equalsIgnoringCase("content-type") else { continue }
-            let value = bytes[line.value]
-            let count = wanted.utf8CodeUnitCount
-            guard value.byteCount >= count, value.extracting(0..<count).equalsIgnoringCase(wanted) else {
-                return
-            }
-            let isAlone = value.byteCount == count
-            exchanges[id].isGRPC =
-                isAlone || value[count] == UInt8(ascii: "+") || value[count] == UInt8(ascii: ";")
-            return
-        }
+        guard requestHead.fields.hasContentType(wanted, in: bytes),
+            let value = requestHead.fields.contentType(in: bytes)
+        else { return }
+        let end = Int(value.lowerBound) &+ wanted.utf8CodeUnitCount
+        exchanges[id].isGRPC =
+            end == Int(value.upperBound) || bytes[end] == UInt8(ascii: "+") || bytes[end] == UInt8(ascii: ";")
     }
 
     /// The body that a client owes has a deadline; a call's client may be silent for as long as the service is.
@@ -63,7 +56,7 @@ extension Worker {
         case 400: 13
         case 401: 16
         case 403: 7
-        case 404: 12
+        case 404, 405: 12
         case 413, 429: 8
         case 502, 503: 14
         case 504: 4

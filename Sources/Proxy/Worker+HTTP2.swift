@@ -283,9 +283,11 @@ extension Worker {
         let downstream = exchanges[id].downstream
         if exchanges[id].echoesRequestID {
             // Never the same twice: in the peer's table it would only push out what repeats.
-            apart(&downstreams, exchanges) {
+            let snapshot = exchanges[id].snapshot
+            apart(&downstreams, exchanges, snapshots) {
                 $0[downstream].session?.addField(
-                    "x-request-id", $1[id].note.bytes[$1[id].facts.requestID], isIndexed: false)
+                    $2[snapshot].requestIDField.span, $1[id].note.bytes[$1[id].facts.requestID],
+                    isIndexed: false)
             }
         }
         if appendLimitValues(id) {
@@ -318,6 +320,7 @@ extension Worker {
             downstreams[downstream].session?.endBody(stream)
             return
         }
+        dropVouchedTrailers(trailers.firstBytes)
         downstreams[downstream].session?.beginTrailers()
         downstreams[downstream].session?.submitTrailers(
             stream, fields: trailerFields, bytes: trailers.firstBytes)
@@ -345,6 +348,9 @@ extension Worker {
         }
         length.withBytes { downstreams[downstream].session?.addField("content-length", $0) }
         if reason != .redirected { downstreams[downstream].session?.addField("cache-control", "no-store") }
+        if reason == .methodNotAllowed {
+            downstreams[downstream].session?.addField("allow", Worker.allowedMethods)
+        }
         if reason.hasChallenge {
             makeChallenge(id)
             apart(&downstreams, pathBlock) {
@@ -362,9 +368,9 @@ extension Worker {
         if hasBody {
             // Blocks for notes are left when those for bodies are not; a head without the body that it announces would be a lie.
             let isWhole =
-                blocks.isExhausted
-                ? Worker.append(lineBlock, to: &downstreams, downstream, stream, from: notes)
-                : Worker.append(lineBlock, to: &downstreams, downstream, stream, from: blocks)
+                mayRead
+                ? Worker.append(lineBlock, to: &downstreams, downstream, stream, from: blocks)
+                : Worker.append(lineBlock, to: &downstreams, downstream, stream, from: notes)
             guard isWhole else {
                 downstreams[downstream].session?.resetStream(stream, errorCode: HTTP2ErrorCode.internalError)
                 markDirty(downstream: downstream)

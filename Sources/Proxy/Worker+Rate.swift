@@ -101,30 +101,4 @@ extension Worker {
             markDirty(downstream: id)
         }
     }
-
-    /// RFC 9110 §8.3: whether the body is of gRPC (`application/grpc`, with whatever follows). Asked only of requests with a body.
-    mutating func isStreamingCall(_ bytes: RawSpan) -> Bool {
-        for index in 0..<requestHead.fields.count where requestHead.fields[index].name.count == 12 {
-            let value = bytes[requestHead.fields[index].value]
-            guard bytes[requestHead.fields[index].name].equalsIgnoringCase("content-type"),
-                value.byteCount >= 16
-            else { continue }
-            let prefix: StaticString = "application/grpc"
-            return value.extracting(0..<16).equalsIgnoringCase(prefix)
-        }
-        return false
-    }
-
-    /// Whether the answer is a stream of events, which may be silent for as long as the service likes.
-    mutating func isEventStream(_ bytes: RawSpan) -> Bool {
-        for index in 0..<responseHead.fields.count where responseHead.fields[index].name.count == 12 {
-            let value = bytes[responseHead.fields[index].value]
-            guard bytes[responseHead.fields[index].name].equalsIgnoringCase("content-type"),
-                value.byteCount >= 17
-            else { continue }
-            let prefix: StaticString = "text/event-stream"
-            return value.extracting(0..<17).equalsIgnoringCase(prefix)
-        }
-        return false
-    }
 }

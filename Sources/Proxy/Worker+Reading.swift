@@ -121,6 +121,10 @@ extension Worker {
             awaitBlocks(downstream: id, &loop)
             return false
         case .failed:
+            downstreams[id].mayHaveMore = false
+            downstreams[id].hasEnded = true
+            downstreams[id].isBroken = true
+            if downstreams[id].phase == .http2, outlivesClient(id, &loop) { return false }
             close(id, &loop)
             return false
         }
@@ -142,6 +146,7 @@ extension Worker {
         case .http1 where !downstreams[id].isFlushed && downstreams[id].exchange.isNone:
             // The last answer is still on its way.
             downstreams[id].closesAfterFlush = true
+        case .http2 where outlivesClient(id, &loop): return
         case .undecided, .http1, .http2, .lingering:
             close(id, &loop)
         }

@@ -161,11 +161,11 @@ extension Worker {
         } else {
             writer.text(isEncrypted ? "https" : "http")
         }
-        writer.text("\r\nX-Forwarded-Host: ")
-        if isTrusted, let host = lastLine(.xForwardedHost) {
+        // HTTP/1.0 knows requests without a host; of those nothing is said.
+        let host = isTrusted ? lastLine(.xForwardedHost) ?? requestHead.authority : requestHead.authority
+        if !host.isEmpty {
+            writer.text("\r\nX-Forwarded-Host: ")
             writer.bytes(bytes[host])
-        } else {
-            writer.bytes(bytes[requestHead.authority])
         }
         writer.text("\r\nForwarded: ")
         if isTrusted { writeList(&writer, .forwarded, bytes) }
@@ -295,8 +295,15 @@ extension Worker {
         exchanges[id].wantsFreshConnection = true
         exchanges[id].facts.leaseBegan = loop.now
         let failed = exchanges[id].failedEndpoint
-        let choice = apart(&pools, snapshots) {
-            $0.pick($1[snapshot].services[service], avoiding: failed, now: loop.now)
+        let choice: Int
+        if exchanges[id].handshakesFailed > 0 {
+            // In turn, so that none is asked twice.
+            choice =
+                (exchanges[id].endpointChoice &+ 1) % snapshots[snapshot].services[service].endpoints.count
+        } else {
+            choice = apart(&pools, snapshots) {
+                $0.pick($1[snapshot].services[service], avoiding: failed, now: loop.now)
+            }
         }
         if choice != exchanges[id].endpointChoice, !exchanges[id].hostValue.isEmpty {
             guard rewriteHost(id, service: service, choice: choice) else {
@@ -505,9 +512,7 @@ extension Worker {
         guard !trailers.isEmpty, trailers.makeContiguous(in: largeBlocks),
             Trailers.parse(trailers.firstBytes, into: &trailerFields), var writer = HeadWriter(from: blocks)
         else { return ChunkWriter.last(hasTrailers: false, into: &framed, from: blocks) }
-        for index in 0..<trailerFields.count where isVouched(trailers.firstBytes[trailerFields[index].name]) {
-            trailerFields.drop(index)
-        }
+        dropVouchedTrailers(trailers.firstBytes)
         if let editor { dropEdited(of: trailers.firstBytes, by: editor) }
         guard ChunkWriter.last(hasTrailers: true, into: &framed, from: blocks) else { return false }
         writer.fields(trailerFields, of: trailers.firstBytes, isText: true)
@@ -529,7 +534,14 @@ extension Worker {
         }
     }
 
-    mutating func isVouched(_ name: RawSpan) -> Bool {
+    /// What only the gateway may say does not come behind a body either, in whichever direction.
+    mutating func dropVouchedTrailers(_ bytes: RawSpan) {
+        for index in 0..<trailerFields.count where isVouched(bytes[trailerFields[index].name]) {
+            trailerFields.drop(index)
+        }
+    }
+
+    private mutating func isVouched(_ name: RawSpan) -> Bool {
         for index in 0..<snapshots[current].vouchedFields.count
         where FieldNames.equalsIgnoringCaseAndUnderscore(
             name, known: snapshots[current].vouchedFields[index].span)

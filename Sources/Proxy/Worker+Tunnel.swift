@@ -163,7 +163,9 @@ extension Worker {
             exchanges[id].owedCredit &+= taken
             returnCredit(id)
             isMoreLeft = taken < waiting
-            hasEnded = downstreams[downstream].session?.hasRequestEnded(stream) == true
+            hasEnded =
+                downstreams[downstream].session?.hasRequestEnded(stream) == true
+                || downstreams[downstream].hasEnded
         } else {
             let count = min(room, downstreams[downstream].inbound.byteCount)
             // Without a block for the last piece of it, that waits for the flush of what is there.
@@ -189,6 +191,11 @@ extension Worker {
     mutating func pumpTunnelDown(_ id: SlabID, _ connection: SlabID, _ loop: inout EventLoop) {
         let downstream = exchanges[id].downstream
         exchanges[id].isResponsePaused = false
+        if downstreams[downstream].phase == .lingering {
+            // The client is gone; all that its service still says is nobody's.
+            pools.connections[connection].inbound.removeAll()
+            return
+        }
         let held = pools.connections[connection].inbound.byteCount
         guard held > 0 else { return }
         let room = responseRoom(id)
@@ -239,6 +246,11 @@ extension Worker {
             if exchanges[id].stream == nil { queue(downstream: exchanges[id].downstream, &loop) }
         }
         guard exchanges[id].machine.hasRequestEnded, !pools.connections[connection].hasOutput else { return }
+        if wasCut(id) {
+            // What came before is delivered, and its end was nobody's word.
+            perform(exchanges[id].machine.handle(.clientLost), id, &loop)
+            return
+        }
         guard pools.connections[connection].sayGoodbye(from: blocks) else {
             // Flushed in its turn; without a block for it, looked at again in the next.
             if pools.connections[connection].hasOutput {
@@ -250,6 +262,66 @@ extension Worker {
         }
         pools.connections[connection].descriptor.shutdownWriting()
         endTunnelIfDone(id, &loop)
+    }
+
+    /// Whether the client's side of a tunnel was cut. The END_STREAM of a stream is an end, whatever became of its connection.
+    private mutating func wasCut(_ id: SlabID) -> Bool {
+        let downstream = exchanges[id].downstream
+        guard downstreams[downstream].hasEnded else { return false }
+        if let stream = exchanges[id].stream,
+            downstreams[downstream].session?.hasRequestEnded(stream) == true
+        {
+            return false
+        }
+        return downstreams[downstream].wasCut
+    }
+
+    /// The whole connection of a client of HTTP/2 has ended. `true` when it carries tunnels: their services are to have what
+    /// came before the end, and the end. For so long, and no longer than others linger, the connection is kept, of which
+    /// nothing is read and on which nothing is written; whatever else it carries is given up.
+    mutating func outlivesClient(_ id: SlabID, _ loop: inout EventLoop) -> Bool {
+        guard carriesTunnels(id) else { return false }
+        let slots = downstreams[id].session?.slotCount ?? 0
+        downstreams[id].phase = .lingering
+        downstreams[id].plaintext.removeAll()
+        downstreams[id].outbound.removeAll()
+        downstreams[id].windowEnds = .max
+        downstreams[id].headEnds = .max
+        setDeadline(id, loop.now &+ Worker.lingerNanoseconds, &loop)
+        for slot in 0..<slots {
+            guard downstreams.contains(id), let exchange = exchange(inSlot: slot, of: id) else { continue }
+            if exchanges[exchange].isTunnel {
+                pumpTunnelUp(exchange, &loop)
+            } else {
+                perform(exchanges[exchange].machine.handle(.clientLost), exchange, &loop)
+            }
+        }
+        return true
+    }
+
+    /// Nothing can be written to the client any more. What it sent before may be for tunnels: the read side will tell.
+    mutating func loseClient(_ id: SlabID, _ loop: inout EventLoop) {
+        guard downstreams[id].phase == .http2, carriesTunnels(id) else {
+            close(id, &loop)
+            return
+        }
+        downstreams[id].isBroken = true
+        downstreams[id].isBlocked = true
+        downstreams[id].isEnding = true
+        downstreams[id].mayHaveMore = true
+        queue(downstream: id, &loop)
+    }
+
+    private mutating func carriesTunnels(_ id: SlabID) -> Bool {
+        for slot in 0..<(downstreams[id].session?.slotCount ?? 0) {
+            if let exchange = exchange(inSlot: slot, of: id), exchanges[exchange].isTunnel { return true }
+        }
+        return false
+    }
+
+    private mutating func exchange(inSlot slot: Int, of id: SlabID) -> SlabID? {
+        guard let stream = downstreams[id].session?.stream(inSlot: slot) else { return nil }
+        return exchange(of: stream, on: id)
     }
 
     /// The service has closed its side, or (`isClean` false) the connection broke.
@@ -310,15 +382,34 @@ extension Worker {
             conclude(id, &loop)
             return
         }
+        let isBroken = exchanges[id].facts.reason == .upstreamTruncated
         downstreams[downstream].exchange = .none
         conclude(id, &loop)
         if downstreams[downstream].isBlocked {
             close(downstream, &loop, reset: true)
             return
         }
-        // What the service sent before is still delivered.
-        downstreams[downstream].lingersAfterFlush = true
+        // What the service sent before is still delivered. An end that it made by a reset is passed on as one.
+        if isBroken {
+            downstreams[downstream].closesAfterFlush = true
+            downstreams[downstream].resetLooks = Worker.receiptLooks
+        } else {
+            downstreams[downstream].lingersAfterFlush = true
+        }
         setDeadline(downstream, loop.now &+ Worker.lingerNanoseconds, &loop)
         markDirty(downstream: downstream)
+    }
+
+    /// Resets a connection that was flushed: at once, or when the client's kernel has acknowledged all. A reset takes from the
+    /// client what was not sent yet.
+    mutating func resetOnceReceived(_ id: SlabID, _ loop: inout EventLoop) {
+        guard downstreams[id].descriptor.unacknowledgedBytes > 0, downstreams[id].resetLooks > 1 else {
+            close(id, &loop, reset: true)
+            return
+        }
+        downstreams[id].resetLooks &-= 1
+        downstreams[id].phase = .lingering
+        downstreams[id].hasEnded = true
+        setDeadline(id, loop.now &+ Worker.receiptPause, &loop)
     }
 }

@@ -82,9 +82,25 @@ extension Worker {
         let service = pools.close(id, &loop)
         guard exchanges.contains(exchange) else { return }
         exchanges[exchange].upstream = .none
-        exchanges[exchange].failedEndpoint = endpoint
-        perform(exchanges[exchange].machine.handle(.connectFailed(reason)), exchange, &loop)
+        failConnect(of: exchange, at: endpoint, reason, &loop)
         serveLine(service, &loop)
+    }
+
+    /// No connection came of it. Another try may be made; but what one endpoint was found to be in a handshake it will be again.
+    mutating func failConnect(
+        of id: SlabID, at endpoint: Int, _ reason: Refusal, _ loop: inout EventLoop
+    ) {
+        exchanges[id].failedEndpoint = endpoint
+        if reason == .upstreamTLS {
+            exchanges[id].handshakesFailed &+= 1
+            let snapshot = exchanges[id].snapshot
+            let service = snapshots[snapshot].routes[exchanges[id].route].service
+            if exchanges[id].handshakesFailed >= snapshots[snapshot].services[service].endpoints.count {
+                perform(exchanges[id].machine.handle(.refused(reason)), id, &loop)
+                return
+            }
+        }
+        perform(exchanges[id].machine.handle(.connectFailed(reason)), id, &loop)
     }
 
     mutating func upstreamOverdue(_ id: SlabID, _ loop: inout EventLoop) {
@@ -149,45 +165,18 @@ extension Worker {
             upstreamEnded(id, exchange, isClean: !isCut, &loop)
             return false
         }
-        if pools.connections[id].hasTLS, let answer = decryptUpstream(id, exchange, &loop) { return answer }
-        guard pools.connections[id].mayHaveMore else { return false }
-        guard pools.connections[id].turnBytes < Worker.turnBytes else {
-            queue(upstream: id, &loop)
-            return false
-        }
-        guard mayRead else {
-            awaitBlocks(upstream: id, &loop)
-            return false
-        }
         let isBody =
             exchanges[exchange].machine.phase == .streaming
             && (exchanges[exchange].responseBody.remainingLength ?? 65536) > 16384
-        switch pools.connections[id].receive(isBody: isBody, from: blocks) {
-        case .bytes(let count):
-            pools.connections[id].turnBytes &+= count
-            if !pools.connections[id].hasTLS { pools.connections[id].receivedBytes &+= count }
-            if !pools.connections[id].wasReadFull, !pools.connections[id].isEnding {
-                pools.connections[id].mayHaveMore = false
-            }
-            let timeout =
-                exchanges[exchange].machine.phase == .streaming
-                ? exchanges[exchange].idleTimeout : exchanges[exchange].requestTimeout
+        switch readService(id, isBody: isBody, &loop) {
+        case .bytes:
             if exchanges[exchange].machine.phase == .streaming {
-                pools.setDeadline(id, loop.now &+ timeout, &loop)
+                pools.setDeadline(id, loop.now &+ exchanges[exchange].idleTimeout, &loop)
             }
             return true
-        case .wouldBlock:
-            pools.connections[id].mayHaveMore = false
-            return false
-        case .ended:
-            pools.connections[id].mayHaveMore = false
-            pools.connections[id].hasEnded = true
-            return true
-        case .outOfBlocks:
-            awaitBlocks(upstream: id, &loop)
-            return false
-        case .failed:
-            pools.connections[id].mayHaveMore = false
+        case .ended: return true
+        case .paused: return false
+        case .broken:
             upstreamEnded(id, exchange, isClean: false, &loop)
             return false
         }
@@ -317,7 +306,12 @@ extension Worker {
     mutating func forwardHead(_ id: SlabID, _ bytes: RawSpan) -> Bool {
         let downstream = exchanges[id].downstream
         dropVouchedResponse(id, bytes)
-        if !exchanges[id].machine.hasRequestEnded, isEventStream(bytes) { exchanges[id].isRateExempt = true }
+        if !exchanges[id].machine.hasRequestEnded,
+            responseHead.fields.hasContentType("text/event-stream", in: bytes)
+        {
+            // It may be silent for as long as the service likes.
+            exchanges[id].isRateExempt = true
+        }
         exchanges[id].responseBody = BodyReader(responseHead.framing)
         exchanges[id].isUpstreamPersistent = responseHead.isPersistent
         if responseHead.framing == .chunked {
@@ -391,7 +385,9 @@ extension Worker {
 
     mutating func writeOwnFields(_ writer: inout HeadWriter, _ id: SlabID) {
         if exchanges[id].echoesRequestID {
-            writer.field("X-Request-ID: ", exchanges[id].note.bytes[exchanges[id].facts.requestID])
+            // The answer's head is written while the snapshot is pinned.
+            writer.bytes(snapshots[exchanges[id].snapshot].requestIDField.span)
+            writer.field(": ", exchanges[id].note.bytes[exchanges[id].facts.requestID])
         }
         writeLimitFields(&writer, id)
     }

@@ -70,54 +70,16 @@ extension Worker {
         }
     }
 
-    /// One read, and its decryption. `true` when there is something to look at.
+    /// One step. `true` when there is something to look at.
     private mutating func readShared(_ id: SlabID, _ loop: inout EventLoop) -> Bool {
-        if pools.connections[id].hasCiphertext {
-            let step = pools.connections[id].decrypt(limit: Worker.turnBytes, from: blocks)
-            if pools.connections[id].hasOutput { markDirty(upstream: id) }
-            switch step {
-            case .progress(let count): if count > 0 { return true }
-            case .closed:
-                pools.connections[id].hasEnded = true
-                return true
-            case .outOfBlocks:
-                awaitBlocks(upstream: id, &loop)
-                return false
-            case .failed:
-                loseShared(id, &loop)
-                return false
-            }
-        }
-        guard pools.connections[id].mayHaveMore else { return false }
-        guard pools.connections[id].turnBytes < Worker.turnBytes else {
-            queue(upstream: id, &loop)
-            return false
-        }
-        guard mayRead else {
-            awaitBlocks(upstream: id, &loop)
-            return false
-        }
-        switch pools.connections[id].receive(isBody: pools.connections[id].readsLarge, from: blocks) {
+        switch readService(id, isBody: pools.connections[id].readsLarge, &loop) {
         case .bytes(let count):
-            pools.connections[id].turnBytes &+= count
-            pools.connections[id].receivedBytes &+= count
             pools.connections[id].lastReceived = loop.now
             pools.connections[id].readsLarge = count >= Worker.largeRead
-            if !pools.connections[id].wasReadFull, !pools.connections[id].isEnding {
-                pools.connections[id].mayHaveMore = false
-            }
             return true
-        case .wouldBlock:
-            pools.connections[id].mayHaveMore = false
-            return false
-        case .ended:
-            pools.connections[id].mayHaveMore = false
-            pools.connections[id].hasEnded = true
-            return true
-        case .outOfBlocks:
-            awaitBlocks(upstream: id, &loop)
-            return false
-        case .failed:
+        case .ended: return true
+        case .paused: return false
+        case .broken:
             loseShared(id, &loop)
             return false
         }
@@ -215,7 +177,12 @@ extension Worker {
                 let exchange = carried(by: stream, on: id)
             else { continue }
             let isWhole = pools.connections[id].session?.hasRequestEnded(stream) == true
-            if isWhole, exchanges[exchange].machine.phase == .streaming { continue }
+            if isWhole, exchanges[exchange].machine.phase == .streaming {
+                // What is left of its request has nowhere to go: its client is read on, so that it comes to read its answer.
+                pools.connections[id].session?.dropOutbound(stream)
+                resumeStreamRequest(exchange, &loop)
+                continue
+            }
             // A head that is whole may still be looked at, where nobody has come to it.
             let wasWritten = pools.connections[id].session?.wasWritten(stream) ?? true
             let isStale =
@@ -258,8 +225,7 @@ extension Worker {
             guard exchanges.contains(next) else { continue }
             exchanges[next].waiter = .none
             exchanges[next].deadline = .max
-            exchanges[next].failedEndpoint = endpoint
-            perform(exchanges[next].machine.handle(.connectFailed(reason)), next, &loop)
+            failConnect(of: next, at: endpoint, reason, &loop)
         }
     }
 

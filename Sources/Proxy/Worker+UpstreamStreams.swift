@@ -155,10 +155,7 @@ extension Worker {
         if !trailers.isEmpty, trailers.makeContiguous(in: largeBlocks),
             Trailers.parse(trailers.firstBytes, into: &trailerFields)
         {
-            for index in 0..<trailerFields.count
-            where isVouched(trailers.firstBytes[trailerFields[index].name]) {
-                trailerFields.drop(index)
-            }
+            dropVouchedTrailers(trailers.firstBytes)
             if exchanges[id].editsRequest { dropEdited(of: trailers.firstBytes, by: id) }
             pools.connections[connection].session?.beginTrailers()
             Worker.submitTrailers(&pools, connection, stream, trailerFields, trailers.firstBytes)

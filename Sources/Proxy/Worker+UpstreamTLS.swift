@@ -31,19 +31,10 @@ extension Worker {
                 return
             case .wantsRead: break
             }
-            guard pools.connections[id].mayHaveMore else { return }
-            switch pools.connections[id].receive(isBody: false, from: blocks) {
-            case .bytes:
-                if !pools.connections[id].wasReadFull, !pools.connections[id].isEnding {
-                    pools.connections[id].mayHaveMore = false
-                }
-            case .wouldBlock:
-                pools.connections[id].mayHaveMore = false
-                return
-            case .outOfBlocks:
-                awaitBlocks(upstream: id, &loop)
-                return
-            case .ended, .failed:
+            switch receiveFromService(id, isBody: false, &loop) {
+            case .bytes: continue
+            case .paused: return
+            case .ended, .broken:
                 handshakeFailed(id, .closedEarly, &loop)
                 return
             }
@@ -97,34 +88,6 @@ extension Worker {
     }
 
     // MARK: Afterwards
-
-    /// Decrypts what has come. `true` when that brought something to look at, `false` when the turn is over, `nil` when the
-    /// socket has to be read.
-    @inline(never) mutating func decryptUpstream(
-        _ id: SlabID, _ exchange: SlabID, _ loop: inout EventLoop
-    ) -> Bool? {
-        guard pools.connections[id].hasCiphertext else { return nil }
-        let step = pools.connections[id].decrypt(limit: Worker.turnBytes, from: blocks)
-        // A key update or an alert may have to be answered.
-        if pools.connections[id].hasOutput { markDirty(upstream: id) }
-        switch step {
-        case .progress(let count):
-            pools.connections[id].receivedBytes &+= count
-            return count > 0 ? true : nil
-        case .closed:
-            pools.connections[id].mayHaveMore = false
-            pools.connections[id].isEnding = true
-            pools.connections[id].hasEnded = true
-            return true
-        case .outOfBlocks:
-            awaitBlocks(upstream: id, &loop)
-            return false
-        case .failed:
-            pools.connections[id].mayHaveMore = false
-            upstreamEnded(id, exchange, isClean: false, &loop)
-            return false
-        }
-    }
 
     /// Whether what has come on an idle connection is only TLS's own: session tickets come when the service likes
     /// (RFC 8446 §4.6.1).

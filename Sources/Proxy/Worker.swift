@@ -212,6 +212,10 @@ public struct Worker: ~Copyable {
     /// What is thrown away of a body whose answer is written, and for how long.
     static var lingerBytes: Int { 1 << 20 }
     static var lingerNanoseconds: UInt64 { 2_000_000_000 }
+    /// How long a client that is to be reset has before it is looked again whether it has received all, in nanoseconds.
+    static var receiptPause: UInt64 { 20_000_000 }
+    /// How often that is looked at: two seconds in all.
+    static var receiptLooks: UInt8 { 100 }
     /// Fields of a response head, and its bytes.
     static var responseFields: Int { 256 }
     static var responseHeadBytes: Int { 61440 }

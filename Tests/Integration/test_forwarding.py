@@ -7,7 +7,8 @@ import uuid
 import pytest
 
 from harness.gateway import plain
-from harness.wire import problem, request
+from harness.http2 import Client2
+from harness.wire import chunked, problem, request, response
 
 
 def fields_of(answer):
@@ -241,3 +242,55 @@ def test_pipelined_requests_take_different_routes(gateways, named, clients):
     assert [client.response().body for _ in range(2)] == [b"a /a", b"b /b"]
     problem(client.response(), "no_route")
     assert client.response().body == b"a /a/1"
+
+
+@pytest.mark.parametrize("name", ["X-Request-ID", "X-Correlation-Id", "trace"])
+def test_an_answer_has_the_id_under_the_name_that_is_configured(gateways, upstreams, clients, name):
+    """In the service's answer and in our own, over HTTP/1.1 and HTTP/2, and never what the service says of it, be it behind
+    the body."""
+    def answer(wire, asked):
+        wire.send(response(200, [(name, "forged"), ("Transfer-Encoding", "chunked"), ("X-Seen", asked.get(name))])
+                  + chunked(b"body", trailers=[(name, "forged"), ("X-Sum", "1")]))
+        return True
+    config = plain(upstreams(answer), request_id={"header": name})
+    config["routes"].append({"name": "secret", "match": {"prefix": "/x"}, "to": "up", "limits": ["one"]})
+    config["limits"] = {"one": {"rate": "1/h", "per": "client"}}
+    gateway = gateways(config)
+    first = clients(gateway)
+    with Client2(gateway.address()) as second:
+        for got in (first.ask(), second.ask()):
+            assert got.get(name) == got.get("x-seen") != "forged"
+            assert got.trailers in ([("X-Sum", "1")], [("x-sum", "1")])
+        first.ask(target="/x")
+        for got in (first.ask(target="/x"), second.ask(path="/x")):
+            assert got.get(name) == problem_of(got)["request_id"]
+            assert name == "X-Request-ID" or got.get("x-request-id") is None
+
+
+def problem_of(answer):
+    assert answer.status == 429, answer.fields
+    return answer.json()
+
+
+def test_a_request_without_a_host_says_nothing_of_one(gateway, client):
+    """Only HTTP/1.0 has such; an empty X-Forwarded-Host would be a host that nobody asked for."""
+    client.send(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+    names = dict(fields_of(client.response()))
+    assert "x-forwarded-host" not in names and "host=" not in names["forwarded"]
+    client.send(b"GET / HTTP/1.0\r\nHost: gate.test\r\n\r\n")
+    assert one(fields_of(client.response()), "x-forwarded-host") == "gate.test"
+
+
+@pytest.mark.parametrize("method", ["TRACE", "TRACE with a body"])
+def test_trace_is_refused_over_both_protocols(gateways, upstreams, clients, method):
+    """RFC 9110 §9.3.8: it would hand the client what we say of it to the service alone."""
+    upstream = upstreams()
+    gateway = gateways(plain(upstream))
+    body = b"body" if " " in method else None
+    with Client2(gateway.address()) as second:
+        for got in (clients(gateway).ask("TRACE", body=body), second.ask("TRACE", body=body)):
+            assert got.status == 405 and got.json()["reason"] == "method_not_allowed"
+            assert "GET" in got.get("allow") and "TRACE" not in got.get("allow")
+    assert upstream.nothing_received()
+    # Methods are told apart by case (RFC 9110 §9.1).
+    assert clients(gateway).ask("trace").json()["method"] == "trace"

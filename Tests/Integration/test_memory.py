@@ -2,18 +2,23 @@
 
 import http.client
 import re
+import select
+import time
 
 import pytest
 
-from harness.bound import FULL, PATIENCE
+from harness.bound import FULL, PATIENCE, until
 from harness.gateway import plain
-from harness.http2 import Client2
+from harness.http2 import Client2, Stream
+from harness.http2 import problem as problem2
+from harness.upstream2 import Upstream2
 from harness.wire import request, response
 
 WARM = 10_000 if FULL else 2_000
 COUNTED = 50_000 if FULL else 10_000
 SLACK = 64 * 1024
 # The log's queue is memory that is touched for the first time as lines come, up to its size.
+HEAD = [(":method", "GET"), (":scheme", "http"), (":authority", "gate.test"), (":path", "/")]
 QUIET = {"access": {"to": "none"}}
 
 
@@ -103,3 +108,47 @@ def test_ten_thousand_warm_requests_allocate_nothing_that_stays(gateways, upstre
     before = allocated_bytes(gateway)
     ask(10_000)
     assert allocated_bytes(gateway) - before <= 1000
+
+
+@pytest.mark.unsanitized
+def test_without_blocks_new_exchanges_are_refused_and_later_ones_served(gateways, clients):
+    """Half of the budget is for blocks: 3,840 of them. Each request that waits holds one; whoever comes when hardly any are
+    left is told so at once, and not when the others have given up."""
+    greeted = False
+    service = Upstream2(greets=lambda number: greeted)
+    config = plain(service, workers=1, memory={"budget": "120MiB"}, admin={"listen": "127.0.0.1:0"})
+    config["services"]["up"]["to"] = [f"h2c://{service.address}"]
+    config["routes"][0]["timeouts"] = {"connect": "5s"}
+    gateway = gateways(config)
+    crowd = {}
+    # All but the last leave it 40 blocks.
+    for _ in range(39):
+        client = Client2(gateway.address())
+        crowd[client.socket] = client
+        client.until(lambda: client.settings is not None)
+        # All in one piece: what was read is looked at, whatever blocks are left.
+        for number in range(1, 200, 2):
+            client.streams[number] = Stream()
+            client.connection.send_headers(number, HEAD, end_stream=True)
+        client.flush()
+    began = time.monotonic()
+    shed = []
+
+    def look():
+        for sock in select.select(list(crowd), [], [], 0.05)[0]:
+            crowd[sock].pump()
+            shed.extend(stream for stream in crowd[sock].streams.values() if stream.is_ended)
+        return shed
+    until(look, "an answer to one of them")
+    assert time.monotonic() - began < 4, "only when the others had given up"
+    assert len(shed) < 100
+    for stream in shed:
+        problem2(stream, "overloaded")
+        assert stream.get("retry-after") == "1"
+    assert gateway.access_line(reason="overloaded")
+    for client in crowd.values():
+        client.close()
+    greeted = True
+    client = clients(gateway)
+    until(lambda: client.ask().status == 200, "a request is served")
+    service.close()

@@ -113,6 +113,10 @@ def bad_framing(lab):
         b"POST / HTTP/1.1\r\nHost: gate.test\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
 
 
+def method_not_allowed(lab):
+    return lab.before().ask("TRACE")
+
+
 def not_implemented(lab):
     lab.before()
     if lab.is_http2:
@@ -302,6 +306,7 @@ PROVOCATIONS = {
     "body_too_large": body_too_large,
     "request_timeout": request_timeout,
     "unsupported_version": unsupported_version,
+    "method_not_allowed": method_not_allowed,
     "not_implemented": not_implemented,
     "expectation_failed": lambda lab: lab.before().ask(fields=[("expect", "a miracle")]),
     "no_route": no_route,

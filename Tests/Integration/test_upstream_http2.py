@@ -553,9 +553,16 @@ def test_interim_answers_without_end_are_refused(gateways, services, clients):
     problem(clients(gateways(before(services(answer)))).ask("POST", body=b"x"), "upstream_invalid")
 
 
-def test_a_silent_connection_is_asked_for_a_sign_of_life(gateways, services, clients):
-    """RFC 9113 §6.7. A service that answers PINGs may think as long as the request's timeout lets it."""
+def test_a_silent_connection_is_asked_for_a_sign_of_life(gateways, services, upstreams, clients):
+    """RFC 9113 §6.7. A service that answers PINGs may think as long as the request's timeout lets it; the connection of one
+    that does not is ended, and what it carried is 502. Both at once, since it takes its time."""
     done = threading.Event()
+    heard = []
+
+    def dead(wire):
+        # SETTINGS, and not a word more.
+        wire.send(frame(4, 0, 0, b""))
+        heard.append(wire.until_close())
 
     def event(peer, one):
         if isinstance(one, h2.events.PingReceived) and not done.is_set():
@@ -564,10 +571,19 @@ def test_a_silent_connection_is_asked_for_a_sign_of_life(gateways, services, cli
         return False
 
     service = services(lambda peer, call: None, event=event)
-    client = clients(gateways(before(service)))
+    config = before(service)
+    config["services"]["dead"] = {"to": [f"h2c://{upstreams(serve=dead).address}"]}
+    config["routes"].insert(0, {"name": "dead", "match": {"prefix": "/dead"}, "to": "dead"})
+    gateway = gateways(config)
+    client, other = clients(gateway), clients(gateway)
     began = time.monotonic()
+    other.send(request("POST", "/dead", body=b"x"))
     assert client.ask().body == b"late"
     assert time.monotonic() - began > 5 and service.peers[0].pings >= 1
+    problem(other.response(), "upstream_reset")
+    assert 10 < time.monotonic() - began < 25
+    until(lambda: heard, "the end at the dead service")
+    assert frame(6, 0, 0, b"\x00" * 8)[:9] in heard[0], "it was asked"
 
 
 def test_reloads_lose_nothing(gateways, services, clients):

@@ -1,15 +1,18 @@
 """Who waits for a stream to a service of HTTP/2: how often the service is connected to meanwhile, who gets room that has come
 free, and what a reload changes for them."""
 
+import socket
 import threading
 import time
 
+import h2.events
 import h2.settings
 import pytest
 
 from harness.authority import Authority
 from harness.bound import until
 from harness.gateway import plain
+from harness.http2 import Client2
 from harness.upstream2 import Upstream2, echo
 from harness.wire import Client, problem, request
 
@@ -184,3 +187,29 @@ def test_who_waits_for_a_grant_is_moved_by_a_reload(gateways, services, clients,
     gateway.reload(config)
     assert waiting.response().json()["length"] == 1
     assert service.server_names == ["localhost", "core.internal"]
+
+
+# MARK: The end of a connection
+
+
+def test_an_upload_is_read_on_when_its_service_is_gone_behind_a_whole_answer(gateways, services):
+    """The service answers at once, takes nothing of the request, and leaves. The client reads its answer only when its
+    request is out: what it still sends has nowhere to go, and is taken from it all the same."""
+    answer = b"a" * 180_000
+
+    def event(peer, one):
+        if isinstance(one, h2.events.RequestReceived):
+            peer.answer(one.stream_id, 200, [], answer)
+        elif isinstance(one, h2.events.WindowUpdated) and peer.calls and not any(peer._pending.values()):
+            peer.socket.shutdown(socket.SHUT_WR)
+        return isinstance(one, (h2.events.RequestReceived, h2.events.DataReceived, h2.events.StreamEnded))
+
+    service = services(event=event, credit=False)
+    gateway = gateways(before(service))
+    with Client2(gateway.address(), gives_credit=False) as client:
+        number = client.request("POST", end=False)
+        assert client.data(number, b"u" * 400_000)
+        client.gives_credit = True
+        client.connection.acknowledge_received_data(len(client.streams[number].body), number)
+        client.flush()
+        assert client.answer(number).body == answer

@@ -220,3 +220,56 @@ def test_an_idle_connection_outlives_the_tickets_that_come_late(gateways, upstre
     assert until(lambda: client.ask().status == 200, "an answer")
     assert client.ask().status == 200
     assert upstream.connections == 1
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("why", ["idle for too long", "one too many"])
+def test_an_idle_connection_is_closed_with_close_notify(gateways, upstreams, clients, authority, pair, version, why):
+    """RFC 8446 §6.1: or the service must take the end for a cut."""
+    ends = []
+
+    def serve(wire):
+        while (asked := wire.request()) is not None:
+            wire.send(response(200, [], asked.body))
+            wire.socket.suppress_ragged_eofs = False
+            try:
+                wire.buffer = wire.socket.recv(65536)
+            except ssl.SSLEOFError:
+                ends.append("cut")
+                return
+            if not wire.buffer:
+                ends.append("close_notify")
+                return
+
+    config = secured(upstreams(serve=serve, tls=authority.server(pair, version=version)), authority)
+    config["services"]["up"]["keepalive"] = (
+        {"idle": "200ms"} if why == "idle for too long" else {"connections": 0})
+    client = clients(gateways(config))
+    assert client.ask("POST", body=b"x").body == b"x"
+    until(lambda: ends, "the end at the service")
+    assert ends == ["close_notify"]
+
+
+def test_a_handshake_that_fails_is_tried_once_an_endpoint(gateways, upstreams, clients, authority):
+    """What an endpoint was found to be it will be again."""
+    pairs = [authority.issue(f"wrong-{number}", "DNS:other.test") for number in range(2)]
+    services = [upstreams(tls=authority.server(pair)) for pair in pairs]
+    for count in (1, 2):
+        config = secured(services[0], authority, "localhost")
+        config["services"]["up"]["to"] = [f"https://127.0.0.1:{service.port}" for service in services[:count]]
+        client = clients(gateways(config))
+        before = [service.connections for service in services]
+        problem(client.ask("POST", body=b"x"), "upstream_tls")
+        assert [service.connections - first for service, first in zip(services, before)] == [1, count - 1]
+
+
+def test_another_endpoint_with_a_good_certificate_is_found(gateways, upstreams, clients, authority, pair):
+    bad = [upstreams(tls=authority.server(authority.issue(f"bad-{number}", "DNS:other.test"))) for number in range(2)]
+    good = upstreams(tls=authority.server(pair))
+    config = secured(good, authority)
+    config["services"]["up"]["to"] = [f"https://127.0.0.1:{service.port}" for service in (*bad, good)]
+    config["services"]["up"]["balance"] = "round-robin"
+    client = clients(gateways(config))
+    for _ in range(6):
+        assert client.ask("POST", body=b"x").status == 200
+    assert good.requests.qsize() == 6 and all(service.nothing_received() for service in bad)

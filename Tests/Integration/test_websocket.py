@@ -358,7 +358,7 @@ def test_a_service_that_breaks_off_ends_the_clients_side_behind_the_last_byte(ga
     opened(client)
     assert client.exactly(4) == b"last"
     go.append(True)
-    with pytest.raises(Closed):
+    with pytest.raises(Closed, match="reset"):
         client.exactly(1)
     assert line_of(gateway)["reason"] == "upstream_truncated"
 

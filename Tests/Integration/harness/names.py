@@ -14,6 +14,7 @@ REASONS = {
     "insufficient_scope": 403,
     "insufficient_role": 403,
     "no_route": 404,
+    "method_not_allowed": 405,
     "request_timeout": 408,
     "body_too_large": 413,
     "uri_too_long": 414,
