@@ -290,7 +290,7 @@ final class Fleet: Sendable {
         let generation = state.generation + 1
         let blueprint = try Blueprint(
             configuration, generation: generation, household: household, connections: connections,
-                log: log)
+            log: log)
         // All snapshots stand before the first is sent: a mistake leaves everything as it was.
         let letters = SnapshotLetters()
         for _ in 0..<workers { letters.append(try blueprint.snapshot()) }
