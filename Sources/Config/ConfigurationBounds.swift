@@ -28,6 +28,7 @@ public enum ConfigurationBounds {
     public static let limits = 256
     public static let limitsPerRoute = 8
     public static let rateCount = 1...1_000_000
+    public static let concurrency = 1...1_000_000
     public static let resilienceProfiles = 256
     public static let services = 1024
     public static let endpointsPerService = 256

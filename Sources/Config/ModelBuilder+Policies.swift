@@ -8,7 +8,7 @@ struct IssuerSection {
 struct LimitSection {
     let settings: [LimitSettings]
     let names: [String: Int]
-    var owners: [LimitSettings.Owner] { settings.map(\.owner) }
+    var owners: [LimitOwner] { settings.map(\.owner) }
 }
 
 extension ModelBuilder {
@@ -110,37 +110,5 @@ extension ModelBuilder {
             }
         }
         return forwarded
-    }
-
-    mutating func limits(_ node: Node?) -> LimitSection {
-        let entries = named(node, "limits", atMost: ConfigurationBounds.limits)
-        return LimitSection(
-            settings: entries.map { limit($0.name, $0.node) }, names: Self.indices(of: entries.map(\.name)))
-    }
-
-    private mutating func limit(_ name: Located<String>, _ node: Node) -> LimitSettings {
-        let map = keys(of: node, "a limit", built: ["rate", "burst", "per", "headers"])
-        let fallback = Rate(count: 1, windowNanoseconds: Quantity.second)
-        var rate = fallback
-        if let node = required("rate", of: map) {
-            switch node.content {
-            case .sequence(let windows) where windows.count > 1:
-                report(at: node.place, "several windows of one limit are not built yet in this version")
-            case .sequence(let windows):
-                if windows.isEmpty { report(at: node.place, "rate must have at least 1 entry") }
-                rate = self.rate(windows.first, "rate", default: fallback)
-            case .scalar, .mapping, .refused: rate = self.rate(node, "rate", default: fallback)
-            }
-        }
-        return LimitSettings(
-            name: name,
-            rate: rate,
-            burst: integer(map["burst"], "burst", default: rate.count, ConfigurationBounds.rateCount),
-            owner: word(
-                map["per"], "per", default: .client,
-                ["client": .client, "subject": .subject, "consumer": .consumer],
-                notBuilt: ["route", "certificate", "header:", "claim:"]),
-            fields: word(
-                map["headers"], "headers", default: .refused, ["refused": .refused, "always": .always]))
     }
 }

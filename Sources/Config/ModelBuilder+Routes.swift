@@ -12,7 +12,7 @@ struct RouteSurroundings {
     let ownFields: Set<String>
     let requestIDHeader: String
     /// By index of the limit.
-    let limitOwners: [LimitSettings.Owner]
+    let limitOwners: [LimitOwner]
     /// By index of the service.
     let timeouts: [TimeoutSettings]
     let bodyBytes: Int
@@ -65,9 +65,9 @@ extension ModelBuilder {
             of: node, "a route",
             built: [
                 "name", "match", "to", "auth", "limits", "body", "timeouts", "path", "preserve_host", "log",
-                "headers", "require",
+                "headers", "require", "concurrency",
             ],
-            notBuilt: ["cors", "concurrency"])
+            notBuilt: ["cors"])
         let name = text(required("name", of: map), "name")
         if let name { checkName(name.value, at: name.place) }
         let matchNode = required("match", of: map)
@@ -91,6 +91,12 @@ extension ModelBuilder {
             checkSubjects(limits, surroundings, at: (map["limits"] ?? node).place)
         }
         let requirement = requirement(map["require"], authentication)
+        let concurrency = concurrency(map["concurrency"])
+        if case .some(.none) = authentication, let concurrency, concurrency.owner.needsToken {
+            report(
+                at: (map["concurrency"] ?? node).place,
+                "concurrency is per \(concurrency.owner.text), but this route has auth: none")
+        }
         let inherited = service.flatMap {
             surroundings.timeouts.indices.contains($0) ? surroundings.timeouts[$0] : nil
         }
@@ -112,6 +118,7 @@ extension ModelBuilder {
         return RouteSettings(
             name: name, prefix: prefix, hosts: hosts, listeners: listeners, service: service ?? 0,
             authentication: authentication ?? .none, requirement: requirement, limits: limits,
+            concurrency: concurrency,
             bodyMaxBytes: bodyMax,
             limitsBodyItself: bodyNode != nil, timeouts: timeouts,
             stripsPrefix: stripsPrefix, preservesHost: preservesHost, isLogged: isLogged,
@@ -121,9 +128,10 @@ extension ModelBuilder {
     /// A limit by subject where nobody is asked for a token has nobody to count.
     private mutating func checkSubjects(_ limits: [Int], _ surroundings: RouteSurroundings, at place: Place) {
         for limit in limits where surroundings.limitOwners.indices.contains(limit) {
-            guard surroundings.limitOwners[limit] == .subject else { continue }
+            let owner = surroundings.limitOwners[limit]
+            guard owner.needsToken else { continue }
             let name = surroundings.limits.first { $0.value == limit }?.key ?? ""
-            report(at: place, "limit \(name.shown) is per subject, but this route has auth: none")
+            report(at: place, "limit \(name.shown) is per \(owner.text), but this route has auth: none")
         }
     }
 

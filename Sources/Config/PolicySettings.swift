@@ -41,17 +41,66 @@ public struct ForwardedClaim: Sendable, Hashable {
     public let claim: String
 }
 
-/// One entry of `limits`: a token bucket.
+/// Whom requests are counted for.
+public enum LimitOwner: Sendable, Hashable {
+    /// The address.
+    case client
+    /// The token's subject.
+    case subject
+    /// The subject if there is one, else the address.
+    case consumer
+    /// All requests of a route together.
+    case route
+    /// The value of a request field, by its name.
+    case header(String)
+    /// The value of a claim, by its name.
+    case claim(String)
+
+    /// As the file says it.
+    var text: String {
+        switch self {
+        case .client: "client"
+        case .subject: "subject"
+        case .consumer: "consumer"
+        case .route: "route"
+        case .header(let name): "header:\(name)"
+        case .claim(let name): "claim:\(name)"
+        }
+    }
+
+    /// Whether there is nobody to count without a token.
+    var needsToken: Bool {
+        switch self {
+        case .subject, .claim: true
+        case .client, .consumer, .route, .header: false
+        }
+    }
+}
+
+/// One entry of `limits`: a token bucket for each owner and window.
 public struct LimitSettings: Sendable, Hashable {
-    /// What a bucket belongs to: the address, the token's subject, or the subject if there is one and else the address.
-    public enum Owner: Sendable, Hashable { case client, subject, consumer }
     public enum Fields: Sendable, Hashable { case refused, always }
 
+    /// So many in a time, and so many at once after a pause.
+    public struct Window: Sendable, Hashable {
+        public let rate: Rate
+        /// The count of the rate if the file does not say.
+        public let burst: Int
+    }
+
     public let name: Located<String>
-    public let rate: Rate
-    /// How many may pass at once after a pause; the count of the rate if the file does not say.
-    public let burst: Int
-    public let owner: Owner
+    /// At least one, the shortest first, no two of one length. All must allow.
+    public let windows: [Window]
+    public let owner: LimitOwner
     /// Whether `RateLimit` fields go with refusals only or with every answer.
     public let fields: Fields
+
+    public var rate: Rate { windows[0].rate }
+    public var burst: Int { windows[0].burst }
+}
+
+/// `concurrency` of a route: how many requests one owner has under way at once.
+public struct ConcurrencySettings: Sendable, Hashable {
+    public let max: Int
+    public let owner: LimitOwner
 }

@@ -65,6 +65,8 @@ public struct RouteSettings: Sendable, Hashable {
     public let requirement: RequirementSettings
     /// Indices into `Configuration.limits`, in the order of the file, none twice.
     public let limits: [Int]
+    /// `nil` = as many as come.
+    public let concurrency: ConcurrencySettings?
     /// `Int.max` = no limit.
     public let bodyMaxBytes: Int
     /// Whether the route itself says so; only then is a gRPC stream held to it.

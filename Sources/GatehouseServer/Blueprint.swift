@@ -26,6 +26,7 @@ final class Household: Sendable {
     let reasons = NameTable(Refusal.allCases.map { "\($0.name)" })
     let limiter: LimitTable
     let clients: CountTable
+    let inFlight: CountTable
     let tokenHash: SipHash
     /// Of each listener, by its label.
     private let tickets = Mutex<[Int: TicketKeys]>([:])
@@ -35,6 +36,7 @@ final class Household: Sendable {
         limiter = LimitTable(slots: limiterKeys, hashKey: (random.next(), random.next()))
         tokenHash = random.sipHash()
         clients = CountTable(slots: 65536, hash: random.sipHash())
+        inFlight = CountTable(slots: 65536, hash: random.sipHash())
     }
 
     /// The keys that tickets of a listener are sealed with, whatever becomes of its configuration. `nil` when the system gives
@@ -349,9 +351,7 @@ struct Blueprint: Sendable {
             service: route.service, issuer: issuer,
             requirement: issuer < 0 ? GrantRequirement() : grants[issuer].requirement(route.requirement),
             scopeText: Array(route.requirement.scopes.joined(separator: " ").utf8),
-            limits: FixedArray(count: route.limits.count) {
-                makeLimit(configuration.limits[route.limits[$0]])
-            },
+            limits: makeLimits(route), concurrency: makeConcurrency(route),
             bodyLimit: route.bodyMaxBytes,
             streamLimit: route.limitsBodyItself ? route.bodyMaxBytes : .max,
             connectTimeout: UInt64(route.timeouts.connectNanoseconds),
@@ -366,20 +366,6 @@ struct Blueprint: Sendable {
         FieldEdits(
             set: edits.set.map { (Array($0.name.utf8), Array($0.value.utf8)) },
             remove: edits.removed.map { Array($0.utf8) })
-    }
-
-    private func makeLimit(_ settings: LimitSettings) -> LimitPlan {
-        let name = Array(settings.name.value.utf8)
-        let seconds = max(settings.rate.windowNanoseconds / 1_000_000_000, 1)
-        let limit = household.limiter.limit(
-            name: name.rawSpan, count: settings.rate.count, periodSeconds: seconds, burst: settings.burst)
-        let subject: LimitSubject
-        switch settings.owner {
-        case .client: subject = .client
-        case .subject: subject = .subject
-        case .consumer: subject = .consumer
-        }
-        return LimitPlan(limit: limit, subject: subject, name: name, isAlwaysTold: settings.fields == .always)
     }
 
     private func makeService(_ index: Int, _ clients: inout [Int: TLSClientBox]) -> ServicePlan {
@@ -437,7 +423,11 @@ struct Blueprint: Sendable {
         var plans: [IssuerPlanBox] = []
         for (index, issuer) in configuration.issuers.enumerated() {
             do {
-                plans.append(IssuerPlanBox(try makeIssuer(issuer, keys: keys[index], grants[index])))
+                plans.append(
+                    IssuerPlanBox(
+                        try makeIssuer(
+                            issuer, keys: keys[index], grants[index],
+                            countedClaims: countedClaims(ofIssuer: index))))
             } catch {
                 var place = issuer.name.place
                 if case .file(let path) = issuer.keys { place = path.place }
@@ -453,8 +443,14 @@ struct Blueprint: Sendable {
     private struct IssuerFailure: Error, CustomStringConvertible { let description: String }
 
     private func makeIssuer(
-        _ issuer: Config.IssuerSettings, keys: KeyMaterial, _ grants: Grants
+        _ issuer: Config.IssuerSettings, keys: KeyMaterial, _ grants: Grants, countedClaims: [String]
     ) throws(IssuerFailure) -> IssuerPlan {
+        guard issuer.forwardedClaims.count + countedClaims.count <= JWT.IssuerSettings.mostForwards else {
+            throw IssuerFailure(
+                description:
+                    "of one token at most \(JWT.IssuerSettings.mostForwards) claims can be forwarded or counted by"
+            )
+        }
         let keySet: KeySet
         if keys.bytes.isEmpty, keys.source.fetched != nil {
             keySet = KeySet()
@@ -467,7 +463,7 @@ struct Blueprint: Sendable {
         }
         let settings: JWT.IssuerSettings
         do {
-            settings = try issuer.tokenSettings()
+            settings = try issuer.tokenSettings(countedClaims: countedClaims)
         } catch {
             throw IssuerFailure(description: error.description)
         }

@@ -216,6 +216,7 @@ final class Fleet: Sendable {
         let settings = WorkerSettings(
             index: index, connections: connections, upstreamConnections: upstreamConnections,
             blockBytes: blockBytes, limiter: household.limiter, clients: household.clients,
+            inFlight: household.inFlight,
             meters: metrics[index],
             connectionCounts: connectionCounts, listenerCounts: listenerCounts, generations: generations,
             log: AccessLogRing(

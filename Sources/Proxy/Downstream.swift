@@ -32,9 +32,8 @@ struct Downstream: ~Copyable {
     private(set) var hasTLS: Bool
     /// The proxy in front named nobody: what this connection says of others is not believed, though the proxy is trusted.
     private(set) var isUnnamed = false
-    /// By how many bits of its address it is counted among those of its client; a reload may change what counts as one.
-    /// `nil` while it is not counted.
-    var countedBits: UInt8?
+    /// Where it is counted among those of its client, whatever a reload makes of who is one; -1 where it is not.
+    var countSlot = -1
     /// What the handshake agreed on.
     var tlsVersion = AccessRecord.TLSVersion.none
     var phase: DownstreamPhase

@@ -144,11 +144,15 @@ struct Exchange: ~Copyable {
     /// Bytes of HTTP/2 body taken from the stream whose credit was not given back yet.
     var owedCredit = 0
 
+    /// Where it is counted among the requests that its key has under way; -1 where it is not.
+    var countSlot = -1
+
     /// Who the client is for limits and logs.
     var client = SocketAddress(high: 0, low: 0, port: 0, isV6: false)
 
     // What a refusal tells beyond its reason.
     var limitIndex = -1
+    var limitWindow = 0
     var limitAnswer: LimitAnswer?
     var tokenRefusal: TokenRefusal?
 

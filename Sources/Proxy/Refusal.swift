@@ -41,7 +41,7 @@ public enum Refusal: UInt8, CaseIterable, Sendable {
     case noRoute
     case tokenMissing, tokenInvalid, tokenExpired, tokenUnknownKey, keysUnavailable
     case insufficientScope, insufficientRole
-    case rateLimited
+    case rateLimited, tooManyInFlight
     case upstreamConnect, upstreamTLS, upstreamReset, upstreamInvalid, upstreamTruncated
     case upstreamOverloaded, upstreamConnectTimeout, upstreamTimeout
     case overloaded, draining
@@ -174,6 +174,13 @@ public enum Refusal: UInt8, CaseIterable, Sendable {
                 "rate_limited", 429, "Too many requests",
                 "Wait as long as Retry-After says, then ask at most at the rate of RateLimit-Policy.",
                 retryAfterSeconds: 1)
+        case .tooManyInFlight:
+            Reason(
+                "too_many_in_flight", 429, "Too many requests under way at once",
+                """
+                Wait for answers before asking again, or raise concurrency.max of the route. It counts what is under way, and \
+                open WebSockets too.
+                """, retryAfterSeconds: 1)
         case .upstreamConnect:
             Reason(
                 "upstream_connect", 502, "The service cannot be reached",

@@ -3,7 +3,7 @@ import HTTP1
 public import JWT
 import LinuxIO
 public import Memory
-public import RateLimit
+import RateLimit
 public import Routing
 public import TLS
 public import Upstreams
@@ -32,33 +32,6 @@ public import Upstreams
     }
 }
 
-/// Which callers one token bucket counts by.
-public enum LimitSubject: UInt8, Sendable {
-    /// The client's address.
-    case client
-    /// The token's subject; who has none is not counted.
-    case subject
-    /// The subject if there is one, else the client's address.
-    case consumer
-}
-
-/// One token bucket of a route.
-public struct LimitPlan: ~Copyable, Sendable {
-    let limit: Limit
-    let subject: LimitSubject
-    /// As the configuration names it, for the header fields.
-    let name: FixedArray<UInt8>
-    /// Whether admitted answers carry the header fields too.
-    let isAlwaysTold: Bool
-
-    public init(limit: Limit, subject: LimitSubject, name: [UInt8], isAlwaysTold: Bool) {
-        self.limit = limit
-        self.subject = subject
-        self.name = FixedArray(name)
-        self.isAlwaysTold = isAlwaysTold
-    }
-}
-
 /// What is done with a request of one route, in a fixed order.
 public struct RoutePlan: ~Copyable, Sendable {
     /// Index of the route's name in the process-wide table of labels.
@@ -68,7 +41,10 @@ public struct RoutePlan: ~Copyable, Sendable {
     let service: Int
     /// Index in the snapshot's issuers; -1 for none.
     let issuer: Int
+    /// Those that are judged before the token come first.
     let limits: FixedArray<LimitPlan>
+    let earlyLimits: Int
+    let concurrency: ConcurrencyPlan
     /// Bytes; `Int.max` for no limit.
     let bodyLimit: Int
     /// The same for a gRPC stream, which only the route's own limit binds.
@@ -84,7 +60,7 @@ public struct RoutePlan: ~Copyable, Sendable {
     let requestEdits: FieldEdits
     /// Of answers of the service; those of the gateway itself are not edited.
     let responseEdits: FieldEdits
-    /// Whether any limit can be judged before the token is, and whether any waits for it.
+    /// Whether anything is counted by who the token says is calling.
     let hasSubjectLimits: Bool
     /// What a token must grant beside being good.
     let requirement: GrantRequirement
@@ -95,7 +71,8 @@ public struct RoutePlan: ~Copyable, Sendable {
     public init(
         label: Int, name: [UInt8], service: Int, issuer: Int, requirement: GrantRequirement,
         scopeText: [UInt8], limits: consuming FixedArray<LimitPlan>,
-        bodyLimit: Int, streamLimit: Int, connectTimeout: UInt64, requestTimeout: UInt64, idleTimeout: UInt64,
+        concurrency: consuming ConcurrencyPlan, bodyLimit: Int, streamLimit: Int, connectTimeout: UInt64,
+        requestTimeout: UInt64, idleTimeout: UInt64,
         strippedBytes: Int,
         preservesHost: Bool, isLogged: Bool, requestEdits: consuming FieldEdits,
         responseEdits: consuming FieldEdits
@@ -107,10 +84,16 @@ public struct RoutePlan: ~Copyable, Sendable {
         self.requirement = requirement
         requiresGrants = !requirement.isEmpty
         self.scopeText = FixedArray(scopeText)
-        var hasSubjectLimits = false
-        for index in 0..<limits.count where limits[index].subject != .client { hasSubjectLimits = true }
-        self.hasSubjectLimits = hasSubjectLimits
+        var early = 0
+        while early < limits.count, limits[early].key.subject.isKnownEarly { early += 1 }
+        for index in early..<limits.count {
+            precondition(!limits[index].key.subject.isKnownEarly, "what is judged early comes first")
+        }
+        earlyLimits = early
+        hasSubjectLimits =
+            early < limits.count || concurrency.most > 0 && !concurrency.key.subject.isKnownEarly
         self.limits = limits
+        self.concurrency = concurrency
         self.bodyLimit = bodyLimit
         self.streamLimit = streamLimit
         self.connectTimeout = connectTimeout

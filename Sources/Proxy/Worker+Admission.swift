@@ -129,7 +129,13 @@ extension Worker {
         }
         let client = clientAddress(peer: peer, isTrusted: isTrusted, bytes)
         exchanges[id].client = client
-        if let refusal = checkClientLimits(id, route, client, loop) { return refusal }
+        if snapshots[current].routes[route].concurrency.most > 0,
+            let refusal = checkConcurrency(id, route, isEarly: true, bytes, nil)
+        {
+            return refusal
+        }
+        let early = snapshots[current].routes[route].earlyLimits
+        if early > 0, let refusal = checkLimits(id, route, 0, early, bytes, nil, loop.now) { return refusal }
         if case .length(let length) = requestHead.framing, length > exchanges[id].bodyLimit {
             return .bodyTooLarge
         }
@@ -144,7 +150,6 @@ extension Worker {
         _ id: SlabID, _ route: Int, _ bytes: RawSpan, usesPathBlock: Bool, peer: SocketAddress,
         isTrusted: Bool, mayWait: Bool, _ loop: inout EventLoop
     ) -> Refusal? {
-        let client = exchanges[id].client
         var entry: TokenEntryID?
         if snapshots[current].routes[route].issuer >= 0 {
             // Who has waited has waited for its token.
@@ -156,7 +161,7 @@ extension Worker {
             guard entry != nil else { return nil }
         }
         if snapshots[current].routes[route].hasSubjectLimits,
-            let refusal = checkSubjectLimits(id, route, client, loop)
+            let refusal = checkSubjectLimits(id, route, bytes, entry, loop.now)
         {
             return refusal
         }
@@ -246,55 +251,7 @@ extension Worker {
         exchanges[id].keepaliveConnections = snapshots[current].services[service].keepaliveConnections
     }
 
-    // MARK: Limits and tokens
-
-    /// Buckets by address come before everything that costs us: what costs an attacker nothing must not cost us a
-    /// signature check.
-    private mutating func checkClientLimits(
-        _ id: SlabID, _ route: Int, _ client: SocketAddress, _ loop: borrowing EventLoop
-    ) -> Refusal? {
-        for index in 0..<snapshots[current].routes[route].limits.count
-        where snapshots[current].routes[route].limits[index].subject == .client {
-            let limit = snapshots[current].routes[route].limits[index].limit
-            let answer = snapshots[current].clientKey(client).withAddressBytes {
-                settings.limiter.take(limit, key: $0, now: loop.now)
-            }
-            if let refusal = judge(id, index, answer) { return refusal }
-        }
-        return nil
-    }
-
-    private mutating func checkSubjectLimits(
-        _ id: SlabID, _ route: Int, _ client: SocketAddress, _ loop: borrowing EventLoop
-    ) -> Refusal? {
-        for index in 0..<snapshots[current].routes[route].limits.count {
-            let subject = snapshots[current].routes[route].limits[index].subject
-            let limit = snapshots[current].routes[route].limits[index].limit
-            let hasSubject = !exchanges[id].facts.subject.isEmpty
-            let answer: LimitAnswer
-            if subject == .client || (subject == .subject && !hasSubject) {
-                continue
-            } else if hasSubject {
-                answer = settings.limiter.take(
-                    limit, key: exchanges[id].note.bytes[exchanges[id].facts.subject], now: loop.now)
-            } else {
-                answer = snapshots[current].clientKey(client).withAddressBytes {
-                    settings.limiter.take(limit, key: $0, now: loop.now)
-                }
-            }
-            if let refusal = judge(id, index, answer) { return refusal }
-        }
-        return nil
-    }
-
-    private mutating func judge(_ id: SlabID, _ index: Int, _ answer: LimitAnswer) -> Refusal? {
-        let route = exchanges[id].route
-        if !answer.isAdmitted || snapshots[current].routes[route].limits[index].isAlwaysTold {
-            exchanges[id].limitIndex = index
-            exchanges[id].limitAnswer = answer
-        }
-        return answer.isAdmitted ? nil : .rateLimited
-    }
+    // MARK: Tokens
 
     private mutating func verifyToken(
         _ id: SlabID, _ route: Int, _ bytes: RawSpan, mayWait: Bool, _ loop: inout EventLoop,

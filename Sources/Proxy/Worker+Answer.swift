@@ -235,16 +235,22 @@ extension Worker {
         guard index >= 0, !snapshot.isNone else { return false }
         let route = exchanges[id].route
         pathBlock.removeAll()
-        let limit = snapshots[snapshot].routes[route].limits[index].limit
         guard let answer = exchanges[id].limitAnswer else { return false }
-        let isFirst = apart(&pathBlock, snapshots) {
-            limit.appendPolicy(name: $1[snapshot].routes[route].limits[index].name.span, to: &$0)
+        for window in 0..<snapshots[snapshot].routes[route].limits[index].windows.count {
+            let limit = snapshots[snapshot].routes[route].limits[index].windows[window].limit
+            if window > 0 { pathBlock.append(", ") }
+            let isWritten = apart(&pathBlock, snapshots) {
+                limit.appendPolicy(
+                    name: $1[snapshot].routes[route].limits[index].windows[window].name.span, to: &$0)
+            }
+            guard isWritten else { return false }
         }
         limitSplit = pathBlock.byteCount
-        return isFirst
-            && apart(&pathBlock, snapshots) {
-                answer.appendState(name: $1[snapshot].routes[route].limits[index].name.span, to: &$0)
-            }
+        let window = exchanges[id].limitWindow
+        return apart(&pathBlock, snapshots) {
+            answer.appendState(
+                name: $1[snapshot].routes[route].limits[index].windows[window].name.span, to: &$0)
+        }
     }
 
     /// A body that is here already is read to its end, so that the connection can go on behind it.
@@ -298,6 +304,8 @@ extension Worker {
         let stream = exchanges[id].stream
         let hasRequestEnded = exchanges[id].machine.hasRequestEnded
         let holdsClosedStream = exchanges[id].holdsClosedStream
+        let countSlot = exchanges[id].countSlot
+        if countSlot >= 0 { settings.inFlight.leave(slot: countSlot) }
         _ = exchanges.remove(id)
         guard downstreams.contains(downstream) else { return }
         if let stream {

@@ -133,8 +133,7 @@ extension Worker {
             let most = snapshots[current].listeners[listener].connectionsPerClient
             let key = peer.client(bits: snapshots[current].clientBits)
             switch key.withAddressBytes({ settings.clients.enter($0, limit: most) }) {
-            case .counted:
-                downstreams[id].countedBits = snapshots[current].clientBits
+            case .counted(let slot): downstreams[id].countSlot = slot
             case .uncounted: break
             case .refused:
                 settings.meters.countConnectionRefused()
@@ -165,8 +164,9 @@ extension Worker {
     }
 
     private mutating func uncount(_ id: SlabID) {
-        guard let bits = downstreams[id].countedBits.take() else { return }
-        downstreams[id].peer.client(bits: bits).withAddressBytes { settings.clients.leave($0) }
+        guard downstreams[id].countSlot >= 0 else { return }
+        settings.clients.leave(slot: downstreams[id].countSlot)
+        downstreams[id].countSlot = -1
     }
 
     /// Looks for what the proxy in front has to say; once it has, the connection goes on as its client's.

@@ -68,6 +68,8 @@ public struct WorkerSettings: Sendable {
     public let limiter: LimitTable
     /// Open connections of each client.
     public let clients: CountTable
+    /// Requests that each key has under way, of routes that limit it.
+    public let inFlight: CountTable
     public let meters: WorkerMetrics
     /// Open client connections of each worker, one cell a worker.
     public let connectionCounts: SharedCells
@@ -91,7 +93,7 @@ public struct WorkerSettings: Sendable {
 
     public init(
         index: Int, connections: Int, upstreamConnections: Int, blockBytes: Int, limiter: LimitTable,
-        clients: CountTable,
+        clients: CountTable, inFlight: CountTable,
         meters: WorkerMetrics, connectionCounts: SharedCells, listenerCounts: SharedCells,
         generations: SharedCells, log: AccessLogRing, events: AccessLogRing,
         names: AccessNames, pressure: SharedCells, mailbox: Mailbox<WorkerMessage>, neighbours: Neighbours,
@@ -103,6 +105,7 @@ public struct WorkerSettings: Sendable {
         self.blockBytes = blockBytes
         self.limiter = limiter
         self.clients = clients
+        self.inFlight = inFlight
         self.meters = meters
         self.connectionCounts = connectionCounts
         self.listenerCounts = listenerCounts

@@ -8,7 +8,7 @@ public import Memory
 /// by one interval; a token may be taken while the new TAT is no later than now + burst x interval.
 @frozen public struct Limit: Sendable {
     /// Keyed by the table's key and this limit's name: the same client has other slots under another limit.
-    @usableFromInline let hash: SipHash
+    public let hash: SipHash
     /// The interval between two tokens is `numerator / denominator` nanoseconds, in lowest terms.
     @usableFromInline let numerator: UInt64
     @usableFromInline let denominator: UInt64

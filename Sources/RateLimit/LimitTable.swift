@@ -54,7 +54,11 @@ public import Synchronization
     /// Takes a token from the bucket of `key` at `now` (nanoseconds, monotonic, below 2^62), if there is one. Any
     /// thread; two threads' times may differ.
     @inlinable public func take(_ limit: Limit, key: RawSpan, now: UInt64) -> LimitAnswer {
-        let home = place(limit, key)
+        take(limit, at: place(limit, key), now: now)
+    }
+
+    /// The same for a key whose place is known.
+    @inlinable public func take(_ limit: Limit, at home: Place, now: UInt64) -> LimitAnswer {
         while true {
             let slot = find(home)
             guard slot >= 0 else {
@@ -87,7 +91,11 @@ public import Synchronization
 
     /// What `take` would answer, with nothing taken: `remaining` counts all tokens that are there.
     @inlinable public func peek(_ limit: Limit, key: RawSpan, now: UInt64) -> LimitAnswer {
-        let home = place(limit, key)
+        peek(limit, at: place(limit, key), now: now)
+    }
+
+    /// The same for a key whose place is known.
+    @inlinable public func peek(_ limit: Limit, at home: Place, now: UInt64) -> LimitAnswer {
         let slot = find(home)
         var arrival = now
         if slot >= 0 {
@@ -101,11 +109,27 @@ public import Synchronization
         return limit.admitted(next: arrival, now: now)
     }
 
+    /// Puts a token back that was taken for a request which another bucket then refused. At most what was taken comes back:
+    /// where the interval is not a whole number of nanoseconds, less than one nanosecond of it is lost. A bucket that was
+    /// forgotten meanwhile is full.
+    public func giveBack(_ limit: Limit, at home: Place) {
+        while true {
+            let slot = find(home)
+            guard slot >= 0 else { return }
+            let held = slots.second(slot)
+            let interval = UInt(limit.numerator / limit.denominator)
+            guard held & LimitTable.markBit == 0, held >= interval else { return }
+            let old = WordPair(first: home.tag, second: held)
+            let new = WordPair(first: home.tag, second: held - interval)
+            if slots.exchange(slot, from: old, to: new).isExchanged { return }
+        }
+    }
+
     /// How far two threads' times may lie apart, in nanoseconds: loop turns are milliseconds.
     @inlinable static var clockSlack: UInt64 { 2_000_000_000 }
 
     /// Where a key's bucket may be, and what marks it as the key's.
-    @usableFromInline struct Place {
+    @frozen public struct Place: Sendable {
         @usableFromInline let start: Int
         @usableFromInline let tag: UInt
 
@@ -115,8 +139,11 @@ public import Synchronization
         }
     }
 
-    @inlinable func place(_ limit: Limit, _ key: RawSpan) -> Place {
-        let (low, high) = limit.hash.hash128(key)
+    @inlinable func place(_ limit: Limit, _ key: RawSpan) -> Place { place(limit.hash.hash128(key)) }
+
+    /// The place of a key whose hash, by the limit's own `hash`, is known.
+    @inlinable public func place(_ keyHash: (UInt64, UInt64)) -> Place {
+        let (low, high) = keyHash
         let set = low.multipliedFullWidth(by: sets).high
         // An empty slot is two zeros: no key may have the tag 0.
         return Place(

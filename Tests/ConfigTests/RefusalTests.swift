@@ -8,21 +8,8 @@ import Testing
         arguments: [
             ("admin: {socket: /run/x}", "9:9: 'socket' is not built yet in this version"),
             (
-                "limits: {client: {rate: [60/min, 1000/h]}}",
-                "4:25: several windows of one limit are not built yet in this version"
-            ),
-            ("limits: {client: {rate: 1/s, per: route}}", "4:35: 'route' is not built yet in this version"),
-            (
                 "limits: {client: {rate: 1/s, per: certificate}}",
                 "4:35: 'certificate' is not built yet in this version"
-            ),
-            (
-                "limits: {client: {rate: 1/s, per: \"header:X-Key\"}}",
-                "4:35: 'header:X-Key' is not built yet in this version"
-            ),
-            (
-                "limits: {client: {rate: 1/s, per: \"claim:org\"}}",
-                "4:35: 'claim:org' is not built yet in this version"
             ),
             ("resilience: {p: {retry: {attempts: 3}}}", "5:18: 'retry' is not built yet in this version"),
             ("resilience: {p: {eject: {after: 5}}}", "5:18: 'eject' is not built yet in this version"),
@@ -54,10 +41,6 @@ import Testing
             (
                 "routes: [{name: a, match: {prefix: /}, to: core, cors: {max_age: 1h}}]",
                 "8:50: 'cors' is not built yet in this version"
-            ),
-            (
-                "routes: [{name: a, match: {prefix: /}, to: core, concurrency: {max: 100}}]",
-                "8:50: 'concurrency' is not built yet in this version"
             ),
         ])
     func notBuilt(line: String, expected: String) {

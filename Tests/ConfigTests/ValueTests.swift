@@ -131,7 +131,23 @@ import Testing
             ("limits: {client: {rate: 1/s, burst: 0}}", "4:37: burst must be from 1 to 1000000, found '0'"),
             (
                 "limits: {client: {rate: 1/s, per: ip}}",
-                "4:35: per must be client, subject or consumer, found 'ip'"
+                "4:35: per must be client, subject, consumer, route, header:NAME or claim:NAME, found 'ip'"
+            ),
+            (
+                "limits: {client: {rate: 1/s, per: \"header:X Key\"}}",
+                "4:35: a field name is 1 to 64 letters, digits and '-', found 'X Key'"
+            ),
+            (
+                "limits: {client: {rate: 1/s, per: \"claim:\"}}",
+                "4:35: claim: must be followed by the name of a claim"
+            ),
+            (
+                "limits: {client: {rate: [60/min, 1000/h], burst: 5}}",
+                "4:50: burst needs a limit of one window; of several each has its count"
+            ),
+            (
+                "limits: {client: {rate: [60/min, 1000/min]}}",
+                "4:34: each window of a rate must have a length of its own, found '1000/min'"
             ),
             (
                 "limits: {client: {rate: 1/s, headers: never}}",
@@ -413,6 +429,18 @@ import Testing
             ("match: {prefix: /, hosts: [a.b, A.B]}, to: core", "8:52: 'A.B' stands in hosts already"),
             ("match: {prefix: /, hosts: []}, to: core", "8:46: hosts must have at least 1 entry"),
             ("match: {prefix: /, listeners: []}, to: core", "8:50: listeners must have at least 1 entry"),
+            (
+                "match: {prefix: /}, to: core, concurrency: {per: client}",
+                "8:64: key 'max' is missing"
+            ),
+            (
+                "match: {prefix: /}, to: core, concurrency: {max: 0}",
+                "8:70: max must be from 1 to 1000000, found '0'"
+            ),
+            (
+                "match: {prefix: /}, to: core, auth: none, concurrency: {max: 1, per: subject}",
+                "8:76: concurrency is per subject, but this route has auth: none"
+            ),
             (
                 "match: {prefix: /}, to: core, limits: [client, client]",
                 "8:67: each limit may be named once, found 'client'"

@@ -61,6 +61,9 @@ private let whole = """
     limits:
       one: {rate: 60/min, burst: 5, per: subject, headers: always}
       two: {rate: [5000/h], per: consumer}
+      three: {rate: [5000/h, 120/min], per: "claim:org"}
+      four: {rate: 1/s, per: "header:X-Key"}
+      five: {rate: 1/s, per: route}
     limiter: {keys: 5000}
     resilience:
       slow: {timeouts: {connect: 1s, request: 2m, idle: 3m}}
@@ -87,7 +90,7 @@ private let whole = """
         preserve_host: true
         headers: {request: {set: {X-Service: other, X-B: "a b"}, remove: [X-Debug]}, response: {remove: [Server]}}
         log: none
-      - {name: second, match: {prefix: /}, to: core, timeouts: {connect: 10ms, idle: 24h}, require: {scopes: [a:write, b], roles: [the editor]}}
+      - {name: second, match: {prefix: /}, to: core, timeouts: {connect: 10ms, idle: 24h}, concurrency: {max: 100, per: consumer}, require: {scopes: [a:write, b], roles: [the editor]}}
     """
 
 private let second = 1_000_000_000
@@ -169,11 +172,15 @@ private let second = 1_000_000_000
         #expect(issuer.keys.file?.value == "/etc/gatehouse/keys/staff.pem")
         #expect(issuer.forwardedClaims.map(\.field) == ["X-User"])
         #expect(issuer.cachedTokens == 0 && issuer.negativeCacheNanoseconds == 0)
-        #expect(it.limits.map(\.rate.count) == [60, 5000])
-        #expect(it.limits.map(\.rate.windowNanoseconds) == [60 * second, 3600 * second])
-        #expect(it.limits.map(\.burst) == [5, 5000])
-        #expect(it.limits.map(\.owner) == [.subject, .consumer])
-        #expect(it.limits.map(\.fields) == [.always, .refused])
+        #expect(it.limits.map(\.rate.count) == [60, 5000, 120, 1, 1])
+        let lengths = it.limits.map { $0.windows.map { $0.rate.windowNanoseconds / second } }
+        #expect(lengths == [[60], [3600], [60, 3600], [1], [1]])
+        #expect(it.limits.map { $0.windows.map(\.burst) } == [[5], [5000], [120, 5000], [1], [1]])
+        #expect(
+            it.limits.map(\.owner) == [.subject, .consumer, .claim("org"), .header("X-Key"), .route])
+        #expect(it.limits.map(\.fields) == [.always, .refused, .refused, .refused, .refused])
+        #expect(it.routes.map { $0.concurrency?.max } == [nil, 100])
+        #expect(it.routes.map { $0.concurrency?.owner } == [nil, .consumer])
     }
 
     @Test("Services")

@@ -187,6 +187,15 @@ def rate_limited(lab):
     return lab.ask()
 
 
+def too_many_in_flight(lab):
+    upstream = lab.upstreams(serve=lambda wire: (upstream.requests.put(wire.head()), wire.until_close()))
+    lab.before(upstream, routes=[
+        {"name": "all", "match": {"prefix": "/"}, "to": "up", "concurrency": {"max": 1, "per": "client"}}])
+    lab.begun()
+    upstream.received()
+    return lab.ask()
+
+
 def upstream_connect(lab):
     held = free_port()
     service = {"to": [f"http://127.0.0.1:{held.getsockname()[1]}"]}
@@ -326,6 +335,7 @@ PROVOCATIONS = {
     "insufficient_scope": insufficient_scope,
     "insufficient_role": insufficient_role,
     "rate_limited": rate_limited,
+    "too_many_in_flight": too_many_in_flight,
     "upstream_connect": upstream_connect,
     "upstream_tls": upstream_tls,
     "upstream_connect_timeout": upstream_connect_timeout,

@@ -17,6 +17,7 @@ struct Household {
     let listeners = LabelTable(capacity: 16)
     let limiter = LimitTable(slots: 64, hashKey: (1, 2))
     let clients = CountTable(slots: 1024, hash: SipHash(key0: 3, key1: 4))
+    let inFlight = CountTable(slots: 1024, hash: SipHash(key0: 5, key1: 6))
     let meters = WorkerMetrics(routes: 16)
     let connectionCounts = SharedCells(count: 1)
     let listenerCounts = SharedCells(count: 16)
@@ -61,7 +62,8 @@ final class Gateway {
         isNarrow = serviceConnections < 64
         let settings = WorkerSettings(
             index: 0, connections: 64, upstreamConnections: serviceConnections, blockBytes: 64 * 16384,
-            limiter: household.limiter, clients: household.clients, meters: household.meters,
+            limiter: household.limiter, clients: household.clients, inFlight: household.inFlight,
+            meters: household.meters,
             connectionCounts: household.connectionCounts, listenerCounts: household.listenerCounts,
             generations: household.generations,
             log: AccessLogRing(
@@ -121,6 +123,7 @@ final class Gateway {
             ("blocks", worker.heldBlocks), ("large blocks", worker.heldLargeBlocks),
             ("notes", worker.heldNotes), ("timers", isStopped ? 0 : loop.timers.count),
             ("counted connections", household.connectionCounts.load(0)),
+            ("counted requests under way", household.inFlight.total),
             ("connections of the listener", household.listenerCounts.load(label)),
             ("uncounted closes", household.meters.acceptedCount - household.meters.closedCount),
             ("lost log lines", household.meters.logDropCount),
@@ -154,6 +157,11 @@ final class Gateway {
                     label: household.routes.label(for: ["a", "b"][index]), name: [97 + UInt8(index)],
                     service: index, issuer: -1, requirement: GrantRequirement(), scopeText: [],
                     limits: FixedArray(count: 0) { _ in preconditionFailure("no limits") },
+                    // Of the first route alone, so that both are met: a place in flight, and none.
+                    concurrency: index == 0
+                        ? ConcurrencyPlan(
+                            most: 1000, key: LimitKey(.client), hash: SipHash(key0: 7, key1: 8))
+                        : ConcurrencyPlan(),
                     bodyLimit: index == 0 ? 150_000 : .max, streamLimit: 100, connectTimeout: 5 * second,
                     requestTimeout: 30 * second, idleTimeout: 20 * second, strippedBytes: 0,
                     preservesHost: index == 0, isLogged: true,

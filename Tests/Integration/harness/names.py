@@ -20,6 +20,7 @@ REASONS = {
     "uri_too_long": 414,
     "expectation_failed": 417,
     "rate_limited": 429,
+    "too_many_in_flight": 429,
     "head_too_large": 431,
     "client_closed": 499,
     "websocket_idle": 408,
