@@ -431,15 +431,15 @@ import Testing
             ("match: {prefix: /, listeners: []}, to: core", "8:50: listeners must have at least 1 entry"),
             (
                 "match: {prefix: /}, to: core, concurrency: {per: client}",
-                "8:64: key 'max' is missing"
+                "8:63: key 'max' is missing"
             ),
             (
                 "match: {prefix: /}, to: core, concurrency: {max: 0}",
-                "8:70: max must be from 1 to 1000000, found '0'"
+                "8:69: max must be from 1 to 1000000, found '0'"
             ),
             (
                 "match: {prefix: /}, to: core, auth: none, concurrency: {max: 1, per: subject}",
-                "8:76: concurrency is per subject, but this route has auth: none"
+                "8:75: concurrency is per subject, but this route has auth: none"
             ),
             (
                 "match: {prefix: /}, to: core, limits: [client, client]",

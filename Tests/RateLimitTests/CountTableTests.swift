@@ -93,7 +93,10 @@ extension CountTable {
                         mine.append((key, slot))
                     }
                 }
-                for last in mine { table.leave(slot: last.slot) }
+                for last in mine {
+                    held.counts[last.key].value.wrappingSubtract(1, ordering: .sequentiallyConsistent)
+                    table.leave(slot: last.slot)
+                }
                 done.signal()
             }.start()
         }
