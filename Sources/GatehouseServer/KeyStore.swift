@@ -191,7 +191,8 @@ enum KeySchedule {
     /// `refresh` holds where the issuer says nothing.
     static func interval(refresh: UInt64, maxAgeSeconds: Int?) -> UInt64 {
         guard let maxAgeSeconds else { return refresh }
-        return min(max(UInt64(max(maxAgeSeconds, 0)) * 1_000_000_000, leastInterval), mostInterval)
+        let said = UInt64(min(max(maxAgeSeconds, 0), Int(Int32.max))) * 1_000_000_000
+        return min(max(said, leastInterval), mostInterval)
     }
 
     /// After so many failures in a row, at least one.

@@ -4,17 +4,17 @@ import Memory
 
 /// The members of one JSON Web Key that matter here (RFC 7517 §4, RFC 7518 §6, RFC 8037 §2).
 struct JWK {
-    private var kty: JSONText?
+    private(set) var kty: JSONText?
     private var crv: JSONText?
-    private var use: JSONText?
-    private var alg: JSONText?
+    private(set) var use: JSONText?
+    private(set) var alg: JSONText?
     private(set) var kid: JSONText?
     private(set) var n: JSONText?
     private(set) var e: JSONText?
     private(set) var x: JSONText?
     private(set) var y: JSONText?
     private(set) var isPrivate = false
-    private var canVerify = true
+    private(set) var canVerify = true
 
     /// Reads the members of the object that the last token opened, up to its end.
     init(_ reader: inout JSONReader, _ file: RawSpan, index: Int) throws(KeySetError) {

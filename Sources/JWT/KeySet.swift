@@ -90,6 +90,15 @@ public struct KeySet: ~Copyable, Sendable {
         names = FixedBytes(count: 8)
     }
 
+    /// A set that is still to get its keys.
+    init(for algorithms: SignatureAlgorithms) {
+        self.algorithms = algorithms
+        var sha = SHA256()
+        digest = sha.hash(RawSpan())
+        keys = Slab(capacity: KeySet.mostKeys)
+        names = FixedBytes(count: KeySet.mostKeys * KeySet.mostKeyIDBytes)
+    }
+
     /// The set in `file`, for those of `algorithms` that each key is of a kind for. Keys of a JWKS that are for something
     /// else (`kty`, `crv`, `use`, `alg`, `key_ops`) are passed over; a key that is for us and cannot be used is an error,
     /// so that a mistake is told and not found later.
@@ -173,7 +182,7 @@ public struct KeySet: ~Copyable, Sendable {
         }
     }
 
-    private mutating func add(
+    mutating func add(
         _ jwk: JWK, _ file: RawSpan, _ usable: SignatureAlgorithms, index: Int
     ) throws(KeySetError) {
         guard !jwk.isPrivate else { throw .privateKey(index: index) }

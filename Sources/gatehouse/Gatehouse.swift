@@ -9,7 +9,8 @@ struct Gatehouse: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "gatehouse",
         abstract: "An API gateway: TLS, HTTP/1.1 and HTTP/2, tokens, limits, routes.",
-        version: "gatehouse \(version)", subcommands: [Run.self, Check.self, Tokens.self, Reasons.self])
+        version: "gatehouse \(version)",
+        subcommands: [Run.self, Check.self, Jwks.self, Tokens.self, Reasons.self])
 }
 
 /// Serves.

@@ -11,7 +11,7 @@ import pytest
 
 from harness.authority import Authority
 from harness.bound import until
-from harness.gateway import plain
+from harness.gateway import plain, run
 from harness.http2 import Client2
 from harness.http2 import problem as problem2
 from harness.issuer import Issuer
@@ -461,3 +461,56 @@ def test_two_issuers_do_not_mix(gateways, upstream, upstreams, key, other_key):
         problem(client.ask(fields=bearer(other_key.token())), "token_unknown_key")
 
 
+
+
+def written(tmp_path, config):
+    file = tmp_path / "gatehouse.yaml"
+    file.write_text(json.dumps(config))
+    return str(file)
+
+
+def test_jwks_show_lists_each_key_and_why_one_is_not_usable(upstream, key, other_key, tmp_path):
+    kept = tmp_path / "kept.json"
+    keys = [key.jwk(), {**other_key.jwk(), "kid": "enc", "use": "enc"}, {**other_key.jwk(), "kid": "late", "alg": "RS512"},
+            {**other_key.jwk(), "kid": "odd", "alg": "RSA-OAEP"}, {"kty": "oct", "kid": "secret", "k": "AAAA"},
+            {**other_key.jwk(), "kid": "ops", "key_ops": ["encrypt"]}]
+    kept.write_text(json.dumps({"keys": keys}))
+    file = written(tmp_path, guarded(upstream, "https://auth.test/keys", cache_file=str(kept)))
+    status, out, errors = run("jwks", "show", "--config", file)
+    assert (status, errors) == (0, ""), (out, errors)
+    assert "main: https://auth.test/keys" in out and f"kept in {kept}" in out and " s old" in out
+    rows = {line.split()[0]: " ".join(line.split()[1:]) for line in out.splitlines()[4:]}
+    assert rows == {
+        "key-1": "RSA RS256 2048 for RS256", "enc": "RSA RS256 - no: its use is not 'sig'",
+        "late": "RSA RS512 - no: none of the algorithms in the configuration is for it",
+        "odd": "RSA RSA-OAEP - no: no algorithm here is its alg",
+        "secret": "oct - - no: no algorithm here takes its kty and crv",
+        "ops": "RSA RS256 - no: its key_ops do not have 'verify'"}
+    # One that is for us and cannot be used makes the whole set none.
+    kept.write_text(json.dumps({"keys": [key.jwk(), {**other_key.jwk(), "n": "AQAB"}]}))
+    status, out, _ = run("jwks", "show", "--config", file)
+    assert status == 1 and "the gateway does not take this set: keys[1]" in out and "key-2" in out
+    kept.unlink()
+    status, out, _ = run("jwks", "show", "--config", file)
+    assert status == 1 and "cannot read it" in out
+    status, out, errors = run("jwks", "show", "--config", str(tmp_path / "none.yaml"))
+    assert status == 1 and out == "" and "cannot read the file" in errors
+
+
+def test_jwks_refresh_reaches_a_running_gateway_through_its_cache_file(gateways, upstream, issuer, key, other_key, tmp_path):
+    kept = tmp_path / "kept.json"
+    config = guarded(upstream, issuer.url(), cache_file=str(kept), cooldown="1h")
+    gateway = gateways(config)
+    gateway.event("keys_fetched", issuer="main")
+    file = str(gateway.file)
+    issuer.keys = (other_key,)
+    status, out, errors = run("jwks", "refresh", "--config", file)
+    assert (status, errors) == (0, "") and f"main: fetched and written to {kept}" in out, (out, errors)
+    assert json.loads(kept.read_text()) == json.loads(key_set(other_key)) and os.stat(kept).st_mode & 0o777 == 0o600
+    gateway.event("keys_read", issuer="main", file=str(kept))
+    until(lambda: status_of(gateway, other_key.token()) == 200, "the new key is taken")
+    before = kept.read_text()
+    for answer, said in (((500,), "status 500"), ((200, (), b"{}"), "no key set"), ((301,), "redirect")):
+        issuer.say(*answer)
+        status, out, _ = run("jwks", "refresh", "--config", file)
+        assert status == 1 and said in out and kept.read_text() == before, out
