@@ -83,6 +83,12 @@ extension HTTP2Session {
         unsafe SessionState.stream(stream, in: state).pointee.has(.headSent)
     }
 
+    /// Whether anything of an answer has come on the stream: a head, be it an interim one.
+    public func hasAnswered(_ stream: StreamID) -> Bool {
+        let found = unsafe SessionState.stream(stream, in: state)
+        return unsafe found.pointee.has(.finalHead) || found.pointee.interimCount > 0
+    }
+
     /// Whether the stream was reset by the peer, and not by us for a mistake of its.
     public func wasResetByPeer(_ stream: StreamID) -> Bool {
         unsafe SessionState.stream(stream, in: state).pointee.has(.resetByPeer)

@@ -79,9 +79,8 @@ struct Exchange: ~Copyable {
     var isToHTTP2 = false
     /// A call of gRPC, which may last.
     var isGRPC = false
-    /// Whether the connection had carried an exchange before, and what had come on it by then.
+    /// Whether the connection had carried an exchange before.
     var isStreamReused = false
-    var receivedMark = 0
     /// The code with which the service reset the stream (RFC 9113 §7).
     var resetCode: UInt32 = 0
     /// The place in the line for a connection.

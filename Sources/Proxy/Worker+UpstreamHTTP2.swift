@@ -185,9 +185,10 @@ extension Worker {
             }
             // A head that is whole may still be looked at, where nobody has come to it.
             let wasWritten = pools.connections[id].session?.wasWritten(stream) ?? true
+            // Credit, and what came on other streams, says nothing about this one.
             let isStale =
                 exchanges[exchange].isStreamReused
-                && pools.connections[id].receivedBytes == exchanges[exchange].receivedMark
+                && pools.connections[id].session?.hasAnswered(stream) == false
             exchanges[exchange].failedEndpoint = endpoint
             let isUntouched = !wasWritten && exchanges[exchange].machine.isKept
             perform(

@@ -58,7 +58,6 @@ extension Worker {
             return
         }
         exchanges[id].upstreamStream = stream
-        exchanges[id].receivedMark = pools.connections[connection].receivedBytes
         pools.connections[connection].session?.setToken(stream, Token(kind: 0, id: id).word &+ 1)
         markDirty(upstream: connection)
         var isCopied = true

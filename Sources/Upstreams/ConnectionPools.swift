@@ -210,11 +210,13 @@ public struct ConnectionPools: ~Copyable {
         }
     }
 
-    /// Closes an idle connection of `service`, or of any where that is -1. `false` when there is none.
+    /// Closes an idle connection of `service`, or of any where that is -1. `false` when there is none. One whose last stream
+    /// has just ended while others wait in its endpoint's line is theirs: without it nobody would ever call them.
     private mutating func evictIdle(service: Int, _ loop: inout EventLoop) -> Bool {
         for index in 0..<connections.walkCount {
             guard let id = connections.name(at: index),
-                connections[id].isIdle, service < 0 || connections[id].service == service
+                connections[id].isIdle, service < 0 || connections[id].service == service,
+                connections[id].phase == .idle || endpoints[connections[id].endpoint].waiting.count == 0
             else { continue }
             _ = close(id, &loop)
             return true
