@@ -327,9 +327,11 @@ extension Worker {
         guard downstreams[downstream].exchange == id else { return }
         downstreams[downstream].exchange = .none
         if downstreams[downstream].closesAfterAnswer {
+            // A client that did not ask for the end, but is told of it because we drain, may have its next request on the
+            // way (RFC 9112 §9.6).
             let isQuiet =
                 hasRequestEnded && downstreams[downstream].inbound.isEmpty
-                && !downstreams[downstream].mayHaveMore
+                && !downstreams[downstream].mayHaveMore && !isDraining
             if isQuiet {
                 downstreams[downstream].closesAfterFlush = true
             } else {
