@@ -110,7 +110,7 @@ simulation: ## schedules of the worker in a kernel of our own: SEEDS= how many; 
 	$(SIMULATION) build --product simulation $(SIMULATION_FLAGS)
 	SWIFT_BACKTRACE=enable=no .build-simulation/release/simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
-simulation-planted: ## the simulation must find each of five planted bugs
+simulation-planted: ## the simulation must find each of six planted bugs
 	@Tests/SimulationTests/planted/run
 
 hot-path-gate: release ## no reference counting and no allocation in what a request runs

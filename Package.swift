@@ -11,8 +11,9 @@ let isGatewayOnly = ProcessInfo.processInfo.environment["GATEHOUSE_GATEWAY_ONLY"
 let fuzzed = (ProcessInfo.processInfo.environment["GATEHOUSE_FUZZ"] ?? "").split(separator: ",").map(
     String.init)
 
-/// Set for the simulation alone: LinuxIO then takes its kernel from memory (see Tests/SimulationTests).
-let isSimulation = ProcessInfo.processInfo.environment["GATEHOUSE_SIMULATION"] == "1"
+/// Set for the simulation and for fuzz targets alone: LinuxIO then takes its kernel from memory (see
+/// Tests/SimulationTests).
+let isSimulation = ProcessInfo.processInfo.environment["GATEHOUSE_SIMULATION"] == "1" || !fuzzed.isEmpty
 
 let houseSettings: [SwiftSetting] =
     [
@@ -107,11 +108,13 @@ targets += program(
 // Yard
 targets += program("gatehouse-upstream", ["Reactor", "LinuxIO", "HTTP1", "HTTP", "Memory"])
 targets += fuzzers([
-    "Proxy", "HTTP2", "HTTP1", "HTTP", "JWT", "JSON", "Config", "YAML", "Telemetry", "LinuxIO", "Memory",
+    "Proxy", "Upstreams", "Reactor", "Routing", "RateLimit", "HTTP2", "HTTP1", "HTTP", "JWT", "JSON",
+    "Config",
+    "YAML", "Telemetry", "LinuxIO", "Memory",
 ])
 targets += simulation([
-    "Proxy", "Upstreams", "Reactor", "LinuxIO", "HTTP1", "HTTP", "Routing", "RateLimit", "Telemetry",
-    "Memory",
+    "Proxy", "Upstreams", "Reactor", "LinuxIO", "HTTP2", "HTTP1", "HTTP", "JWT", "Routing", "RateLimit",
+    "Telemetry", "Memory",
 ])
 // The house as a whole, read as text
 if here("Tests/HouseTests") {
@@ -130,7 +133,7 @@ func fuzzers(_ imports: [String]) -> [Target] {
 
 /// The worker in a kernel of our own: a program and not a suite, since it is asked for seeds.
 func simulation(_ imports: [String]) -> [Target] {
-    guard isSimulation else { return [] }
+    guard isSimulation, fuzzed.isEmpty else { return [] }
     return [
         .executableTarget(
             name: "simulation", dependencies: present(imports), path: "Tests/SimulationTests",

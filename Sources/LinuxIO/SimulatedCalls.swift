@@ -88,7 +88,7 @@
         if isStuck || kernel.chance.oneIn(kernel.manners.blockedSends) {
             wire.needsSpace = true
             // Buffers grow, as those of a kernel do; else a byte at a time would be all that a schedule sees.
-            if kernel.chance.oneIn(3) { wire.capacity *= 4 }
+            if kernel.chance.oneIn(3) { wire.capacity = min(wire.capacity * 4, 1 << 22) }
             wire.isHeldUp = wire.isHeldUp || !isStuck
             return -Int(EAGAIN)
         }

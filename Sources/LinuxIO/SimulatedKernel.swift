@@ -110,8 +110,10 @@
             idleTurns = 0
         }
 
-        /// Forgets all descriptors, for a new worker.
+        /// Forgets all descriptors and what time it is, for a new worker: a replay begins with it.
         package func forgetAll() {
+            now = 1_000_000_000
+            wallOffset = 1_790_000_000_000_000_000
             sockets.removeAll()
             ready.removeAll()
             wires.removeAll()
@@ -181,7 +183,7 @@
             }
             var hasMoved = false
             let room = min(wire.inFlight.count, wire.window - wire.arrived.count)
-            if room < wire.inFlight.count, chance.oneIn(3) { wire.window *= 4 }
+            if room < wire.inFlight.count, chance.oneIn(3) { wire.window = min(wire.window * 4, 1 << 22) }
             if room > 0 {
                 let count = isAll ? room : chance.piece(of: room)
                 wire.arrived.append(first: count, of: &wire.inFlight)

@@ -1,8 +1,10 @@
 #if SIMULATION
+    import HTTP2
     package import Memory
     import Upstreams
 
-    // What the simulation counts when all is over, and its hand on the pool. See Tests/SimulationTests.
+    // What the simulation counts when all is over, and its hand on the pool. See Tests/SimulationTests and
+    // Tests/Fuzz/HTTP2Exchange.
     extension Worker {
         package var openConnections: Int { downstreams.count }
         package var openServiceConnections: Int { pools.connections.count }
@@ -12,6 +14,8 @@
         /// Without the two that are scratch for life.
         package var heldLargeBlocks: Int { largeBlocks.outstanding - 2 }
         package var heldNotes: Int { notes.outstanding }
+        /// Of all sessions together, and the scratch in which heads are built.
+        package var heldHTTP2Bytes: Int { http2Workspace.bytesInUse }
 
         /// Takes blocks away until `count` are left, as a worker with a small budget would find it.
         package func hoard(leaving count: Int, in queue: inout ByteQueue) {

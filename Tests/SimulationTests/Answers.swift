@@ -40,7 +40,7 @@ extension World {
         "HTTP/1.1 200 OK\r\nX-Answer: MARK\r\nContent-Length : 0\r\n\r\n",
     ]
 
-    func planAnswer(to id: Int, isVersion10: Bool) -> AnswerPlan {
+    func planAnswer(to id: Int) -> AnswerPlan {
         let isRough = mood == .rough
         var answer = Answer(number: answers.count, asking: id)
         var plan = AnswerPlan(number: answer.number)
@@ -68,6 +68,35 @@ extension World {
         return plan
     }
 
+    /// An answer that opens a tunnel, and all that goes through it; `nil` where the service does not want one.
+    func planTunnel(to id: Int) -> AnswerPlan? {
+        guard !chance.oneIn(5) else { return nil }
+        let isRough = mood == .rough
+        var answer = Answer(number: answers.count, asking: id)
+        var plan = AnswerPlan(number: answer.number)
+        plan.start = .head
+        plan.isNonsense = isRough && chance.oneIn(10)
+        answer.status = 101
+        answer.isUntilEnd = true
+        answer.bodyLength = length()
+        let accept = plan.isNonsense ? World.webSocketKey : World.webSocketAccept
+        plan.image.add(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                + "Sec-WebSocket-Accept: \(accept)\r\nX-Answer: \(id)-\(answer.number)\r\n\r\n")
+        plan.bodyStart = plan.image.count
+        bodies.append(answer.bodyKey, count: answer.bodyLength, to: &plan.image)
+        plan.isUntilEnd = true
+        plan.after = .finish
+        if isRough { chooseFaults(&plan, answer, id) }
+        if isRough, chance.oneIn(4) {
+            // A tunnel through which nothing comes any more.
+            plan.cutAt = plan.bodyStart + chance.below(answer.bodyLength + 1)
+            plan.cut = .keep
+        }
+        answers.append(answer)
+        return plan
+    }
+
     private func writeFraming(
         _ plan: inout AnswerPlan, _ answer: inout Answer, _ head: inout String, _ id: Int
     ) {
@@ -89,7 +118,7 @@ extension World {
         default:
             if !isBodiless { head += "Content-Length: \(answer.bodyLength)\r\n" }
         }
-        if !closes, chance.oneIn(8) { closes = true }
+        if !closes, !isVersion10, chance.oneIn(8) { closes = true }
         if closes {
             if !isVersion10 { head += "Connection: close\r\n" }
             plan.after = .finish
@@ -105,7 +134,7 @@ extension World {
         }
     }
 
-    private func chooseFaults(_ plan: inout AnswerPlan, _ answer: Answer, _ id: Int) {
+    func chooseFaults(_ plan: inout AnswerPlan, _ answer: Answer, _ id: Int) {
         if plan.after == .keep {
             switch chance.below(mood == .stale ? 3 : 8) {
             case 0: plan.after = .finish

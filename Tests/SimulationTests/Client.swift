@@ -1,7 +1,20 @@
 import LinuxIO
 
+/// Somebody who asks the gateway.
+protocol Caller: AnyObject {
+    /// Whether nothing more will come of it by itself.
+    var isIdle: Bool { get }
+    /// How many requests nobody has answered.
+    var unanswered: Int { get }
+    func act(listener: Int32?)
+    /// Goes away: politely, or not.
+    func leave()
+    /// Judges what it got in a schedule without faults.
+    func judge(isNarrow: Bool)
+}
+
 /// A client of HTTP/1.1: sends its requests, one after the other or all at once, and judges every byte that comes back.
-final class Client {
+final class Client: Caller {
     fileprivate let world: World
     fileprivate let askings: [Int]
     private let beginsAt: Int
@@ -19,13 +32,16 @@ final class Client {
 
     // The answer that is being read.
     private var answer: Int?
-    private var isRefusal = false
     private var isInMessage = false
     private var received = 0
     private var refusal: [UInt8] = []
     private var hasClosing = false
     /// Nothing more may come.
     private var isLastSeen = false
+
+    /// Bytes that have gone through the tunnel, once it stands.
+    private var tunnelled: Int?
+    private var hasTunnelEnded = false
 
     /// Does not read until then.
     private var stalledUntil = 0
@@ -44,8 +60,9 @@ final class Client {
     fileprivate let number: Int
 
     private var isMute: Bool { stalledUntil == .max }
-    var isIdle: Bool { isDone || isMute || (awaiting == askings.count && reader.isBetweenMessages) }
-    /// How many requests nobody has answered.
+    var isIdle: Bool {
+        isDone || isMute || (awaiting == askings.count && tunnelled == nil && reader.isBetweenMessages)
+    }
     var unanswered: Int { isDone || isMute ? 0 : askings.count - awaiting }
 
     func act(listener: Int32?) {
@@ -74,7 +91,6 @@ final class Client {
         send(wire)
     }
 
-    /// Goes away: politely, or not.
     func leave() {
         guard !isDone else { return }
         guard let wire else {
@@ -100,6 +116,10 @@ final class Client {
     }
 
     private func send(_ wire: Wire) {
+        if let tunnelled {
+            sendThrough(tunnelled, wire)
+            return
+        }
         guard sending < askings.count, wire.isSending, !hasClosing || offset > 0,
             pipelines || sending == awaiting,
             !world.chance.oneIn(4)
@@ -130,6 +150,67 @@ final class Client {
             hasContinue = false
             waitsForContinue = 0
         }
+    }
+
+    // MARK: The tunnel
+
+    private func openTunnel(_ head: Head, _ id: Int) {
+        answer = world.origin(head)?.number
+        guard let answer, world.answers[answer].asking == id,
+            head.values("sec-websocket-accept") == [World.webSocketAccept],
+            head.values("upgrade") == ["websocket"], head.values("connection").contains("Upgrade")
+        else {
+            world.violate("client \(number) got a 101 that is none, for \(id)")
+            stop()
+            return
+        }
+        world.trace("the tunnel of \(id) stands")
+        world.askings[id].seenStatus = 101
+        received = 0
+        isInMessage = true
+        hasClosing = true
+        tunnelled = 0
+        reader.expectUntilEnd()
+    }
+
+    private func sendThrough(_ sent: Int, _ wire: Wire) {
+        guard let id = askings.last, wire.isSending, !world.chance.oneIn(4) else { return }
+        let count = world.chance.piece(of: min(world.askings[id].bodyLength - sent, wire.sendRoom))
+        if count > 0 {
+            var bytes: [UInt8] = []
+            world.bodies.append(world.askings[id].bodyKey, from: sent, count: count, to: &bytes)
+            wire.send(bytes[...])
+            tunnelled = sent + count
+        }
+        if sent + count == world.askings[id].bodyLength {
+            world.trace("client \(number) has sent all through the tunnel of \(id)")
+            wire.finish()
+            if hasTunnelEnded {
+                wire.close()
+                isDone = true
+            }
+        }
+    }
+
+    /// The other side has said all; this one may not have.
+    private func tunnelEnded(_ wire: Wire) {
+        guard let id = askings.last else { return }
+        if wire.end == .reset || tunnelled == world.askings[id].bodyLength {
+            wire.close()
+            isDone = true
+        }
+        guard !hasTunnelEnded else { return }
+        hasTunnelEnded = true
+        isInMessage = false
+        world.trace("client \(number) sees the end of its tunnel: \(wire.end)")
+        // A tunnel that breaks ends like any other for who only counts its bytes; what it carries knows better.
+        let given = answer.map { world.answers[$0] }
+        if wire.end == .fin, let given, given.isWhole, given.bodyLength == received {
+            world.judgeWhole(id, answer, received, [], "client \(number)")
+        } else {
+            world.askings[id].outcome = .broken
+        }
+        awaiting += 1
     }
 
     // MARK: Answers
@@ -183,27 +264,21 @@ final class Client {
             reader.expectHead()
             return
         }
-        let mark = origin(head)
+        if status == 101, world.askings[id].isTunnel {
+            openTunnel(head, id)
+            return
+        }
         if status < 200 {
-            if mark?.asking != id { world.violate("client \(number) got another's \(status) for \(id)") }
+            if world.origin(head)?.asking != id {
+                world.violate("client \(number) got another's \(status) for \(id)")
+            }
             reader.expectHead()
             return
         }
         received = 0
         refusal = []
         isInMessage = true
-        world.askings[id].seenStatus = status
-        isRefusal = mark == nil
-        answer = mark?.number
-        if let mark {
-            if mark.asking != id {
-                world.violate("client \(number) got the answer to \(mark.asking) for its \(id)")
-            } else if world.answers[mark.number].status != status {
-                world.violate("client \(number) got status \(status) in place of the service's")
-            }
-        } else if head.value("content-type") != "application/problem+json" {
-            world.violate("client \(number) got an answer that nobody gave: \(head.first)")
-        }
+        answer = world.judgeHead(head, status: status, for: id, "client \(number)")
         frame(head, id, status)
     }
 
@@ -229,14 +304,6 @@ final class Client {
         }
     }
 
-    /// The mark that a service puts on its answers.
-    private func origin(_ head: Head) -> (asking: Int, number: Int)? {
-        guard let words = head.value("x-answer")?.split(separator: "-"), words.count == 2,
-            let asking = Int(words[0]), let number = Int(words[1]), number < world.answers.count
-        else { return nil }
-        return (asking, number)
-    }
-
     private func readBody(_ range: Range<Int>) {
         let bytes = reader.buffer[range]
         if let answer, !world.bodies.matches(world.answers[answer].bodyKey, at: received, bytes) {
@@ -250,27 +317,7 @@ final class Client {
     private func messageEnded() {
         guard let id = current else { return }
         isInMessage = false
-        world.askings[id].receivedBytes = received
-        if let answer {
-            let given = world.answers[answer]
-            if !given.isWhole {
-                world.violate("client \(number) took a part for the whole of answer \(answer)")
-            }
-            if received != given.bodyLength, world.askings[id].method != "HEAD" {
-                world.violate("client \(number) got \(received) of \(given.bodyLength) bytes as the whole")
-            }
-            world.askings[id].outcome = .answered(answer)
-        } else {
-            let text = String(decoding: refusal, as: UTF8.self)
-            let status = world.askings[id].seenStatus
-            if world.askings[id].method != "HEAD", !world.askings[id].isMalformed,
-                !text.contains("\"status\":\(status),") || !text.hasSuffix("}\n")
-            {
-                world.violate("client \(number) got a problem that is none: \(text)")
-            }
-            world.askings[id].outcome = .refused(status)
-        }
-        world.trace("client \(number) has its answer to \(id): \(world.askings[id].outcome)")
+        world.judgeWhole(id, answer, received, refusal, "client \(number)")
         awaiting += 1
         isLastSeen = hasClosing
         if hasClosing, sending < awaiting {
@@ -280,6 +327,10 @@ final class Client {
     }
 
     private func ended(_ wire: Wire) {
+        if tunnelled != nil {
+            tunnelEnded(wire)
+            return
+        }
         world.trace("client \(number) sees the end: \(wire.end)")
         if reader.isUntilEnd, wire.end == .fin { messageEnded() }
         if let id = current {
@@ -301,22 +352,15 @@ extension Client {
     /// In a schedule without faults every request is answered, whole, but those behind an answer that ends the
     /// connection, and in a stale one those that may not be sent twice.
     func judge(isNarrow: Bool) {
-        for (index, id) in askings.enumerated() {
+        for id in askings {
             let asking = world.askings[id]
+            if asking.outcome == .none, world.isDraining { return }
+            world.judgeFairly(id, isNarrow: isNarrow, "client \(number)")
             switch asking.outcome {
             case .answered: if asking.closes || world.isDraining { return }
-            case .refused(let status):
-                let isExpected =
-                    (status == 404 && asking.service == 2) || (status == 413 && asking.bodyLength > 150_000)
-                    || (status == 503 && isNarrow)
-                let isStale = world.mood == .stale && status == 502 && !asking.isIdempotent
-                if !isExpected, !isStale { world.violate("request \(id) was refused with \(status)") }
-                // The rest of its body may have been on its way.
-                if asking.framing != .none { return }
-            case .none:
-                if world.isDraining { return }
-                world.violate("request \(id), number \(index) of client \(number), was not answered")
-            case .broken: world.violate("the answer to \(id) is broken")
+            // The rest of its body may have been on its way.
+            case .refused: if asking.framing != .none { return }
+            case .none, .broken: break
             }
         }
     }

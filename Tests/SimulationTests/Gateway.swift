@@ -61,7 +61,7 @@ final class Gateway {
         let serviceConnections = [2, 3, 5, 64, 64][chance.below(5)]
         isNarrow = serviceConnections < 64
         let settings = WorkerSettings(
-            index: 0, connections: 64, upstreamConnections: serviceConnections, blockBytes: 64 * 16384,
+            index: 0, connections: 64, upstreamConnections: serviceConnections, blockBytes: 192 * 16384,
             limiter: household.limiter, clients: household.clients, inFlight: household.inFlight,
             meters: household.meters,
             connectionCounts: household.connectionCounts, listenerCounts: household.listenerCounts,
@@ -120,8 +120,12 @@ final class Gateway {
             // A worker that has drained leaves its idle ones to its end.
             ("service connections", isStopped ? 0 : worker.openServiceConnections),
             ("exchanges", worker.openExchanges), ("snapshots", worker.heldSnapshots - 1),
-            ("blocks", worker.heldBlocks), ("large blocks", worker.heldLargeBlocks),
-            ("notes", worker.heldNotes), ("timers", isStopped ? 0 : loop.timers.count),
+            // A connection of HTTP/2 that is left to the worker's end may hold what it had not sent.
+            ("blocks", isStopped && worker.openServiceConnections > 0 ? 0 : worker.heldBlocks),
+            ("large blocks", worker.heldLargeBlocks),
+            ("notes", worker.heldNotes),
+            ("bytes of sessions", isStopped ? 0 : worker.heldHTTP2Bytes / (256 << 10)),
+            ("timers", isStopped ? 0 : loop.timers.count),
             ("counted connections", household.connectionCounts.load(0)),
             ("counted requests under way", household.inFlight.total),
             ("connections of the listener", household.listenerCounts.load(label)),
@@ -143,18 +147,19 @@ final class Gateway {
 
     // MARK: Configurations
 
-    /// Two services; with each generation another choice of endpoints.
+    /// Two services of HTTP/1.1 and one of HTTP/2; with each generation another choice of endpoints.
     private static func snapshot(_ household: Household, generation: Int) -> Snapshot {
         let ports: [[UInt16]] =
-            generation % 2 == 1 ? [[7001], [7002, 7003, 7004]] : [[7001, 7004], [7003, 7005]]
-        let rules = ["/a", "/b"].enumerated().map { RouteRule(index: $0, prefix: Array($1.utf8)) }
+            generation % 2 == 1
+            ? [[7001], [7002, 7003, 7004], [7011, 7012]] : [[7001, 7004], [7003, 7005], [7012]]
+        let rules = ["/a", "/b", "/c"].enumerated().map { RouteRule(index: $0, prefix: Array($1.utf8)) }
         guard let table = try? RouteTable(rules) else { preconditionFailure("the rules are good") }
         let second: UInt64 = 1_000_000_000
         return Snapshot(
             generation: generation, table: table,
-            routes: FixedArray(count: 2) { index in
+            routes: FixedArray(count: 3) { index in
                 RoutePlan(
-                    label: household.routes.label(for: ["a", "b"][index]), name: [97 + UInt8(index)],
+                    label: household.routes.label(for: ["a", "b", "c"][index]), name: [97 + UInt8(index)],
                     service: index, issuer: -1, requirement: GrantRequirement(), scopeText: [],
                     limits: FixedArray(count: 0) { _ in preconditionFailure("no limits") },
                     // Of the first route alone, so that both are met: a place in flight, and none.
@@ -168,9 +173,9 @@ final class Gateway {
                     requestEdits: FieldEdits(set: [], remove: []),
                     responseEdits: FieldEdits(set: [], remove: []))
             },
-            services: FixedArray(count: 2) { service in
+            services: FixedArray(count: 3) { service in
                 ServicePlan(
-                    index: household.services.label(for: ["a", "b"][service]),
+                    index: household.services.label(for: ["a", "b", "c"][service]),
                     endpoints: FixedArray(count: ports[service].count) { index in
                         let port = ports[service][index]
                         return EndpointPlan(
@@ -180,7 +185,7 @@ final class Gateway {
                     },
                     balance: generation % 3 == 0 ? .leastRequest : service == 0 ? .random : .roundRobin,
                     connectTimeout: 5 * second, requestTimeout: 30 * second, idleTimeout: 20 * second,
-                    keepaliveIdle: 60 * second, keepaliveConnections: 2)
+                    keepaliveIdle: 60 * second, keepaliveConnections: 2, isHTTP2: service == World.streamed)
             },
             issuers: FixedArray(count: 0) { _ in preconditionFailure("no issuers") },
             listeners: FixedArray(count: 1) { _ in

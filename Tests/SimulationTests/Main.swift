@@ -83,6 +83,7 @@ import Telemetry
 /// Runs schedules one after the other, with a new worker for each batch and after each drain.
 struct Runner {
     private let household = Household()
+    private let memory = PeerMemory()
     private let names: AccessNames
     private var gateway: Gateway?
 
@@ -94,7 +95,7 @@ struct Runner {
     }
 
     mutating func run(_ seed: UInt64, isTracing: Bool = false) throws(SystemError) -> World {
-        let world = World(seed: seed, isTracing: isTracing)
+        let world = World(seed: seed, memory: memory, isTracing: isTracing)
         let gateway: Gateway
         if let kept = usable(for: seed) {
             gateway = kept

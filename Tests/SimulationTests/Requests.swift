@@ -21,13 +21,12 @@ extension World {
     func ask(isLast: Bool) -> Int {
         let id = askings.count
         var asking = Asking(id: id)
-        asking.service = chance.oneIn(24) ? 2 : chance.below(2)
-        switch chance.below(10) {
-        case 0...3: asking.method = "GET"
-        case 4: asking.method = "HEAD"
-        case 5: asking.method = "PUT"
-        case 6: asking.method = "DELETE"
-        default: asking.method = "POST"
+        asking.service = chance.oneIn(24) ? World.nowhere : chance.below(3)
+        asking.method = method()
+        if isLast, chance.oneIn(8) {
+            askings.append(asking)
+            askTunnel(id)
+            return id
         }
         asking.isVersion10 = isLast && chance.oneIn(6)
         if asking.method == "PUT" || asking.method == "POST" || chance.oneIn(8) {
@@ -45,12 +44,91 @@ extension World {
         return id
     }
 
-    func path(_ id: Int) -> String {
-        switch askings[id].service {
-        case 0: "/a/\(id)"
-        case 1: "/b/\(id)"
-        default: "/nowhere/\(id)"
+    private func method() -> String {
+        switch chance.below(10) {
+        case 0...3: "GET"
+        case 4: "HEAD"
+        case 5: "PUT"
+        case 6: "DELETE"
+        default: "POST"
         }
+    }
+
+    func path(_ id: Int) -> String { "/\(World.prefixes[askings[id].service])/\(id)" }
+
+    static let prefixes = ["a", "b", "c", "nowhere"]
+
+    /// The handshake of RFC 6455 §1.3, whose answer is known from there.
+    private func askTunnel(_ id: Int) {
+        askings[id].method = "GET"
+        askings[id].isTunnel = true
+        askings[id].bodyLength = length()
+        askings[id].image = Array(
+            """
+            GET \(path(id)) HTTP/1.1\r
+            Host: sim.example\r
+            X-Asking: \(id)\r
+            Connection: Upgrade\r
+            Upgrade: websocket\r
+            Sec-WebSocket-Version: 13\r
+            Sec-WebSocket-Key: \(World.webSocketKey)\r
+            \r
+
+            """.utf8)
+        askings[id].headEnd = askings[id].image.count
+    }
+
+    static let webSocketKey = "dGhlIHNhbXBsZSBub25jZQ=="
+    static let webSocketAccept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+
+    // MARK: HTTP/2
+
+    /// A request that a client of HTTP/2 will make.
+    func askStream() -> Int {
+        let id = askings.count
+        var asking = Asking(id: id)
+        asking.isStream = true
+        asking.service = chance.oneIn(24) ? World.nowhere : chance.below(3)
+        asking.method = method()
+        if asking.method == "PUT" || asking.method == "POST" || chance.oneIn(8) {
+            asking.framing = chance.oneIn(2) ? .length : .chunked
+            asking.bodyLength = length()
+        }
+        asking.expects = asking.framing != .none && chance.oneIn(6)
+        if mood == .rough, chance.oneIn(16) { asking.isMalformed = true }
+        if mood == .rough, asking.framing == .length, chance.oneIn(10) {
+            // Longer or shorter than announced (RFC 9113 §8.1.1).
+            let isLonger = asking.bodyLength > 0 && chance.oneIn(2)
+            asking.announced = asking.bodyLength + (isLonger ? -1 : 1)
+            asking.hasBrokenBody = true
+        }
+        askings.append(asking)
+        return id
+    }
+
+    func streamPath(_ id: Int) -> String {
+        askings[id].isMalformed && id % 8 == 0 ? "no-slash/\(id)" : path(id) + (id % 3 == 0 ? "?x=1&y" : "")
+    }
+
+    /// The fields of a request of HTTP/2. Those of a malformed one may stand in none (RFC 9113 §8.2, §8.3).
+    func streamHead(_ id: Int) -> FieldText {
+        let asking = askings[id]
+        var head = FieldText()
+        head.add("x-asking", "\(id)")
+        if chance.oneIn(12) { head.add("x-filler", World.fillers[chance.below(4)]) }
+        if asking.expects { head.add("expect", "100-continue") }
+        if asking.framing == .length {
+            head.add("content-length", "\(asking.announced ?? asking.bodyLength)")
+        }
+        if asking.isMalformed {
+            let line = [
+                ("connection", "close"), ("transfer-encoding", "chunked"), ("te", "gzip"),
+                ("host", "other.example"), ("bad name", "x"), ("x-bad", "a\u{0}b"), (":status", "200"),
+                ("content-length", "nonsense"),
+            ][id % 8]
+            head.add(line.0, line.1)
+        }
+        return head
     }
 
     private func writeRequest(_ id: Int) {

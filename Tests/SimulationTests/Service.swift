@@ -1,9 +1,17 @@
 import LinuxIO
 
-/// One connection of a service: judges every byte of the requests that come on it, and answers them.
-final class ServiceConnection {
+/// One connection of a service.
+protocol Server: AnyObject {
+    var isDone: Bool { get }
+    /// What the gateway has neither ended nor broken.
+    var open: Int { get }
+    func act()
+}
+
+/// One connection of a service of HTTP/1.1: judges every byte of the requests that come on it, and answers them.
+final class ServiceConnection: Server {
     private let world: World
-    let wire: Wire
+    private let wire: Wire
     private let isSlow: Bool
     private var reader = MessageReader()
     /// The request whose head has come, until its answer is sent.
@@ -21,6 +29,14 @@ final class ServiceConnection {
     private var resetsSoon = false
     /// Poisoned connections are for no further request.
     private var isPoisoned = false
+    private var tunnelOf: Int?
+    /// Does not even end its side of the tunnel.
+    private var isMute = false
+    /// Bytes go both ways, and the request's end is the client's.
+    private var isTunnel = false
+    private var hasTunnelEnded = false
+
+    var open: Int { isTunnel && !hasTunnelEnded && !isDone ? 1 : 0 }
 
     init(_ world: World, _ wire: Wire) {
         self.world = world
@@ -96,8 +112,24 @@ final class ServiceConnection {
             }
             if isDone { return }
         }
-        if wire.end != .none {
+        if isTunnel, wire.end == .fin {
+            tunnelEnded()
+        } else if wire.end != .none {
             world.trace("the service sees the end of wire \(wire.number): \(wire.end)")
+            wire.close()
+            isDone = true
+        }
+    }
+
+    /// The client has said all; this side may not have.
+    private func tunnelEnded() {
+        guard let id = current ?? tunnelOf else { return }
+        if !hasTunnelEnded {
+            hasTunnelEnded = true
+            world.trace("the service sees the end of the tunnel of \(id) after \(received) bytes")
+            if received == world.askings[id].bodyLength { world.askings[id].wholeDeliveries += 1 }
+        }
+        if plan == nil, isStalled, !isMute {
             wire.close()
             isDone = true
         }
@@ -116,25 +148,25 @@ final class ServiceConnection {
         }
         if world.askings[id].isMalformed { world.violate("a malformed head was forwarded: \(head.first)") }
         if head.values("host").count != 1 { world.violate("a request without one Host: \(head.first)") }
+        let asksTunnel = world.askings[id].isTunnel
         for name in ["connection", "expect", "keep-alive", "te", "upgrade"] where head.value(name) != nil {
+            if asksTunnel, name == "upgrade" || name == "connection" { continue }
             world.violate("\(name) was forwarded with \(id)")
         }
-        world.askings[id].deliveries += 1
-        if world.askings[id].deliveries > (world.askings[id].isIdempotent ? 3 : 1) {
-            world.violate("\(words[0]) \(id) came \(world.askings[id].deliveries) times")
-        }
+        world.noteDelivery(id)
         current = id
         received = 0
         isRequestWhole = false
-        plan = world.planAnswer(to: id, isVersion10: false)
         offset = 0
+        if asksTunnel, takeTunnel(head, id) { return }
+        plan = world.planAnswer(to: id)
         let lengths = head.values("content-length")
         let codings = head.values("transfer-encoding")
         if lengths.count + codings.count > 1 { world.violate("a request with two framings: \(id)") }
         if codings == ["chunked"] {
             reader.expectChunks()
         } else if let length = lengths.first.flatMap({ Int($0) }) {
-            if length != world.askings[id].bodyLength {
+            if length != world.askings[id].bodyLength, !world.askings[id].hasBrokenBody {
                 world.violate("a request with another length: \(id)")
             }
             reader.expectLength(length)
@@ -143,17 +175,37 @@ final class ServiceConnection {
         }
     }
 
+    /// A handshake of a WebSocket: answers it with a tunnel, or (`false`) like any other request.
+    private func takeTunnel(_ head: Head, _ id: Int) -> Bool {
+        guard head.values("upgrade") == ["websocket"], head.values("connection") == ["Upgrade"],
+            head.values("sec-websocket-key") == [World.webSocketKey]
+        else {
+            world.violate("the handshake of \(id) came as another")
+            return false
+        }
+        let tunnel = world.planTunnel(to: id)
+        guard let tunnel, !tunnel.isNonsense else {
+            // Nothing will go through it.
+            world.askings[id].bodyLength = 0
+            plan = tunnel
+            reader.expectNothing()
+            return tunnel != nil
+        }
+        plan = tunnel
+        isTunnel = true
+        tunnelOf = id
+        reader.expectUntilEnd()
+        return true
+    }
+
     /// The request that a head is, by its path and its mark, which must agree.
     private func asking(_ target: Substring, _ head: Head) -> Int? {
-        let path = target.split(separator: "?")[0].split(separator: "/")
-        guard path.count == 2, let id = Int(path[1]), id < world.askings.count, world.askings[id].hasBegun,
-            head.values("x-asking") == ["\(id)"], path[0] == (world.askings[id].service == 0 ? "a" : "b")
-        else { return nil }
-        return id
+        let id = world.asking(target, head)
+        return id.map { world.askings[$0].service == World.streamed } == false ? id : nil
     }
 
     private func readBody(_ range: Range<Int>) {
-        guard let id = current else { return }
+        guard let id = current ?? tunnelOf else { return }
         if !world.bodies.matches(world.askings[id].bodyKey, at: received, reader.buffer[range]) {
             world.violate("the body of \(id) is not what was sent, at \(received)")
             stop()
@@ -166,10 +218,7 @@ final class ServiceConnection {
         isRequestWhole = true
         // An early answer is out already.
         if plan == nil { current = nil }
-        world.askings[id].wholeDeliveries += 1
-        if received != world.askings[id].bodyLength || world.askings[id].hasBrokenBody {
-            world.violate("the service took a part for the whole of \(id): \(received) bytes")
-        }
+        world.noteWholeDelivery(id, received)
     }
 
     private func stop() {
@@ -239,7 +288,9 @@ final class ServiceConnection {
         world.trace("answer \(plan.number) to \(id) is cut after \(offset) bytes: \(plan.cut)")
         self.plan = nil
         switch plan.cut {
-        case .keep, .poison: isStalled = true
+        case .keep, .poison:
+            isStalled = true
+            isMute = isTunnel
         case .finish:
             if plan.isUntilEnd, offset >= plan.bodyStart {
                 // Nobody can tell that this is not the whole.
@@ -257,15 +308,18 @@ final class ServiceConnection {
 /// The services' addresses: who accepts, who refuses, who does not answer.
 final class Services {
     private let world: World
-    private(set) var connections: [ServiceConnection] = []
+    private var connections: [any Server] = []
     private var deafPorts: Set<UInt16> = []
 
     init(_ world: World) {
         self.world = world
         if world.mood == .rough, world.chance.oneIn(4) {
-            deafPorts.insert(UInt16(7001 + world.chance.below(5)))
+            deafPorts.insert(UInt16([7001, 7002, 7003, 7004, 7005, 7011, 7012][world.chance.below(7)]))
         }
     }
+
+    /// Streams and tunnels that the gateway has neither ended nor broken.
+    var open: Int { connections.reduce(0) { $0 + $1.open } }
 
     func act() {
         for wire in world.kernel.connecting {
@@ -276,7 +330,9 @@ final class Services {
                 world.kernel.refuse(wire)
             } else {
                 world.kernel.accept(wire)
-                connections.append(ServiceConnection(world, wire))
+                connections.append(
+                    wire.address.port > 7010
+                        ? StreamService(world, wire) : ServiceConnection(world, wire))
             }
         }
         for connection in connections { connection.act() }

@@ -28,7 +28,7 @@ struct Asking {
     let id: Int
     var method = "GET"
     var isVersion10 = false
-    /// Index of the service, 2 for a path that leads nowhere.
+    /// Index of the service, `World.nowhere` for a path that leads to none.
     var service = 0
     var framing = RequestFraming.none
     var bodyLength = 0
@@ -38,14 +38,20 @@ struct Asking {
     var isMalformed = false
     /// The body's framing breaks in the middle.
     var hasBrokenBody = false
+    /// What its Content-Length says, where that is not the body's.
+    var announced: Int?
     /// Of HTTP/2.
     var isStream = false
+    /// Asks for a WebSocket (RFC 6455); `bodyLength` bytes follow once it stands.
+    var isTunnel = false
     var image: [UInt8] = []
     var headEnd = 0
 
     // What became of it.
     var hasBegun = false
     var deliveries = 0
+    /// How often a service of HTTP/2 has said that it did nothing with it.
+    var refusals = 0
     var wholeDeliveries = 0
     var outcome = Outcome.none
     /// The status of a final head that the client saw.
@@ -55,8 +61,12 @@ struct Asking {
     var loggedStatus = 0
     var loggedReason = ""
     var loggedBytesOut = -1
+    /// Of the RST_STREAM that ended it.
+    var resetCode: UInt32?
 
-    var isIdempotent: Bool { method != "POST" && method != "PATCH" }
+    var isIdempotent: Bool { method != "POST" && method != "PATCH" && !isTunnel }
+    /// What does not fit the gateway's memory for another try may not be either.
+    var mayBeRepeated: Bool { isIdempotent && bodyLength < 60_000 }
     var bodyKey: Int { id * 64 }
 }
 
@@ -70,6 +80,8 @@ struct Answer {
     var isWhole = false
     /// The body is as long as the connection lives.
     var isUntilEnd = false
+    /// Breaks the rules of HTTP/2.
+    var isOdd = false
 
     var bodyKey: Int { asking * 64 + 1 + number % 63 }
 }
@@ -81,6 +93,13 @@ final class World {
     let mood: Mood
     let bodies: Bodies
     let kernel = SimulatedKernel.shared
+    let memory: PeerMemory
+    /// The service that speaks HTTP/2.
+    static let streamed = 2
+    static let nowhere = 3
+    /// How often services of HTTP/2 may still refuse what they must not in a schedule without faults, where the gateway
+    /// has three tries.
+    var refusalsLeft = 2
     var askings: [Asking] = []
     var answers: [Answer] = []
     private(set) var violations: [String] = []
@@ -88,8 +107,9 @@ final class World {
     var isDraining = false
     let isTracing: Bool
 
-    init(seed: UInt64, isTracing: Bool) {
+    init(seed: UInt64, memory: PeerMemory, isTracing: Bool) {
         self.seed = seed
+        self.memory = memory
         self.isTracing = isTracing
         chance = Chance(seed &* 0x2545_f491_4f6c_dd1d)
         bodies = Bodies(seed: seed)
