@@ -36,6 +36,7 @@ extension JSONNumber {
     /// minus `bound`. Exact, with no floating point: a fraction or an exponent of any size is understood.
     public static func whole(_ text: RawSpan, isRoundedUp: Bool, bound: Int64) -> Int64 {
         precondition(bound > 0 && bound <= 1 << 53)
+        if let number = smallWhole(text) { return min(number, bound) }
         let isNegative = text.byteCount > 0 && text[0] == UInt8(ascii: "-")
         let (magnitude, hasFraction) = magnitude(text, bound: bound)
         // Down from a negative number is away from zero.
@@ -47,6 +48,7 @@ extension JSONNumber {
     /// Whether the number is below 10^308 in size, and so surely a finite one to every reader, whose numbers mostly are
     /// doubles (RFC 8259 §6).
     public static func isFinite(_ text: RawSpan) -> Bool {
+        if smallWhole(text) != nil { return true }
         var digitsBeforePoint = 0
         var zerosInFront = 0
         var isZero = true
@@ -63,6 +65,17 @@ extension JSONNumber {
             if isZero { zerosInFront &+= 1 }
         }
         return isZero || digitsBeforePoint &- zerosInFront &+ exponent(text) <= 308
+    }
+
+    /// The number when it is written with one to fifteen digits and nothing else, as times mostly are.
+    private static func smallWhole(_ text: RawSpan) -> Int64? {
+        guard text.byteCount > 0, text.byteCount <= 15 else { return nil }
+        var number: Int64 = 0
+        for offset in 0..<text.byteCount {
+            guard text[offset].isDigit else { return nil }
+            number = number &* 10 &+ Int64(text[offset] &- 0x30)
+        }
+        return number
     }
 
     /// The size without the sign: whole part, at most `bound`, and whether anything but zeros follows it.

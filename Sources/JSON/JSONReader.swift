@@ -24,15 +24,10 @@ public struct JSONReader: ~Copyable, ~Escapable {
     private var memberCount = 0
     /// What `memberCount` was when the container at depth n + 1 opened.
     private var firstMember = InlineArray<32, UInt8>(repeating: 0)
-    private var members = InlineArray<128, MemberName>(
-        repeating: MemberName(text: JSONText(range: .empty, isEscaped: false), hash: 0))
+    /// Two words a member, so that a new reader has one piece of memory to clear.
+    private var members = InlineArray<256, UInt64>(repeating: 0)
 
     private enum Expected { case value, valueOrArrayEnd, nameOrObjectEnd, name, commaOrEnd, end }
-
-    private struct MemberName {
-        let text: JSONText
-        let hash: UInt32
-    }
 
     /// A reader over all of `bytes`. `maxDepth` is at most `deepestLevel`; a text longer than `maxBytes` is refused.
     @_lifetime(copy bytes)
@@ -188,14 +183,24 @@ public struct JSONReader: ~Copyable, ~Escapable {
         let hash = EscapeCursor.hash(name, in: bytes[name.range])
         var index = Int(firstMember[depth &- 1])
         while index < memberCount {
-            if members[index].hash == hash, members[index].text.equals(name, in: bytes) {
+            if UInt32(truncatingIfNeeded: members[index &* 2]) == hash, member(index).equals(name, in: bytes)
+            {
                 throw .duplicateName(offset: start)
             }
             index &+= 1
         }
         guard memberCount < JSONReader.mostOpenMembers else { throw .tooManyMembers(offset: start) }
-        members[memberCount] = MemberName(text: name, hash: hash)
+        members[memberCount &* 2] = UInt64(hash) | (name.isEscaped ? 1 &<< 32 : 0)
+        members[memberCount &* 2 &+ 1] =
+            UInt64(name.range.lowerBound) | UInt64(name.range.upperBound) &<< 32
         memberCount &+= 1
+    }
+
+    private func member(_ index: Int) -> JSONText {
+        let range = members[index &* 2 &+ 1]
+        return JSONText(
+            range: ByteRange(start: Int(range & 0xffff_ffff), end: Int(range &>> 32)),
+            isEscaped: members[index &* 2] &>> 32 != 0)
     }
 
     /// Reads from the opening quote past the closing one.

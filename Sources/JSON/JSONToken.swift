@@ -32,7 +32,14 @@ public enum JSONError: Error, Equatable, Sendable {
     }
 
     /// Whether the string is exactly `other`, its escapes resolved. `source` is the text that was read.
-    public func equals(_ other: RawSpan, in source: RawSpan) -> Bool {
+    @inlinable public func equals(_ other: RawSpan, in source: RawSpan) -> Bool {
+        // Most names are told apart by their length alone; an escape only makes a text longer.
+        let count = Int(range.count)
+        if count < other.byteCount || !isEscaped && count != other.byteCount { return false }
+        return isSame(as: other, in: source)
+    }
+
+    @usableFromInline func isSame(as other: RawSpan, in source: RawSpan) -> Bool {
         let raw = source[range]
         guard isEscaped else { return raw.equals(other) }
         var cursor = EscapeCursor()
@@ -45,7 +52,7 @@ public enum JSONError: Error, Equatable, Sendable {
     }
 
     /// Whether the string is exactly `literal`, its escapes resolved.
-    public func equals(_ literal: StaticString, in source: RawSpan) -> Bool {
+    @inlinable public func equals(_ literal: StaticString, in source: RawSpan) -> Bool {
         equals(literal.utf8Span, in: source)
     }
 

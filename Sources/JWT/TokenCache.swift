@@ -224,6 +224,8 @@ struct RefusedTokens: ~Copyable {
     private var all: FixedArray<Entry>
     private let hash: SipHash
     private let seconds: Int64
+    /// Nothing is remembered for longer: where nobody brings bad tokens, none is hashed to look for it.
+    private var latest = Int64.min
 
     init(seconds: Int, hash: SipHash) {
         all = FixedArray(count: seconds > 0 ? RefusedTokens.entries : 0) { _ in Entry() }
@@ -236,7 +238,7 @@ struct RefusedTokens: ~Copyable {
     }
 
     func lookUp(_ token: RawSpan, now: Int64, generation: UInt64) -> TokenRefusal? {
-        guard seconds > 0 else { return nil }
+        guard now < latest else { return nil }
         let wanted = hash.hash128(token)
         let first = RefusedTokens.firstEntry(wanted)
         for index in first..<(first &+ RefusedTokens.waysPerSet)
@@ -253,6 +255,7 @@ struct RefusedTokens: ~Copyable {
         var victim = first
         for index in first..<(first &+ RefusedTokens.waysPerSet)
         where all[index].until < all[victim].until { victim = index }
+        latest = max(latest, now &+ seconds)
         all[victim] = Entry(hash: key, until: now &+ seconds, generation: generation, refusal: refusal)
     }
 }

@@ -3,6 +3,30 @@ import Memory
 import Testing
 
 @Suite("RFC 4648 §5 base64url, RFC 7515 §2") struct Base64URLTests {
+    @Test("§5: every byte at every place of a longer text stands for its own six bits, or for none")
+    func places() {
+        let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".utf8)
+        // Twenty-four characters: sixteen are read by the word, the last eight one by one.
+        for place in 0..<24 {
+            for byte in UInt8.min...UInt8.max {
+                var text = Array("QmFzZTY0dXJsLXdpdGgtX2Fs".utf8)
+                text[place] = byte
+                var target = FixedBytes(count: 18)
+                let count = Base64URL.decode(text.rawSpan, into: &target, at: 0)
+                let isKnown = alphabet.contains(byte)
+                guard isKnown else {
+                    #expect(count == nil)
+                    continue
+                }
+                #expect(count == 18)
+                var bits = 0
+                for offset in 0..<3 { bits = bits << 8 | Int(target[place / 4 * 3 + offset]) }
+                let six = bits >> (18 - place % 4 * 6) & 63
+                if alphabet[six] != byte { Issue.record("\(byte) at \(place) became \(six)") }
+            }
+        }
+    }
+
     private func decode(_ text: [UInt8], room: Int = 64, at offset: Int = 0) -> [UInt8]? {
         var target = FixedBytes(count: room)
         guard let count = Base64URL.decode(text.rawSpan, into: &target, at: offset) else { return nil }
