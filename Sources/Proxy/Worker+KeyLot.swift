@@ -4,6 +4,7 @@ import HTTP2
 import JWT
 import LinuxIO
 import Memory
+import RateLimit
 import Reactor
 import Routing
 import Telemetry
@@ -203,6 +204,18 @@ extension Worker {
                     host: bytes[requestHead.authority], path: bytes[requestHead.path], listener: listener)
             guard let found, snapshots[current].listeners[listener].securePort == 0 else { return .noRoute }
             takePlan(id, found)
+            // What was told, and counted, of the old route's limits is of no use with the new one's.
+            exchanges[id].limitIndex = -1
+            exchanges[id].limitAnswer = nil
+            if exchanges[id].countSlot >= 0 {
+                settings.inFlight.leave(slot: exchanges[id].countSlot)
+                exchanges[id].countSlot = -1
+            }
+            if snapshots[current].routes[found].concurrency.most > 0,
+                let refusal = checkConcurrency(id, found, isEarly: true, bytes, nil)
+            {
+                return refusal
+            }
             if case .length(let length) = requestHead.framing, length > exchanges[id].bodyLimit {
                 return .bodyTooLarge
             }

@@ -376,6 +376,10 @@ def test_a_set_that_cannot_be_fetched_again_is_dropped_after_its_time(gateways, 
 
 def test_a_reload_keeps_keys_and_those_who_wait(gateways, upstream, issuer, key, other_key):
     config = guarded(upstream, issuer.url())
+    # What limits have told and counted by then is of a route that the reload takes away.
+    config["limits"] = {"many": {"rate": "1000/s", "per": "client", "headers": "always"}}
+    config["defaults"]["limits"] = ["many"]
+    config["routes"][0]["concurrency"] = {"max": 5, "per": "client"}
     gateway = gateways(config)
     assert status_of(gateway, key.token()) == 200
     issuer.hold()
@@ -387,7 +391,8 @@ def test_a_reload_keeps_keys_and_those_who_wait(gateways, upstream, issuer, key,
                     + other_key.token().encode() + b"\r\n\r\nabc")
     number = streams.request("POST", "/old", bearer2(other_key.token()), end=False)
     issuer.asked(2)
-    config["routes"].append({"name": "old", "match": {"prefix": "/old"}, "to": "up"})
+    config["routes"].append({"name": "old", "match": {"prefix": "/old"}, "to": "up", "limits": [],
+                             "concurrency": {"max": 5, "per": "subject"}})
     gateway.reload(config)
     issuer.release()
     for client in waiting:
@@ -398,6 +403,13 @@ def test_a_reload_keeps_keys_and_those_who_wait(gateways, upstream, issuer, key,
     assert streams.answer(number).json()["length"] == 3
     streams.close()
     assert gateway.access_line(path="/old", route="old")["status"] == 200
+    # Nothing of what waited is counted any more, on either route.
+    with Client2(gateway.address()) as again:
+        for path in ("/", "/old"):
+            numbers = [again.request("POST", path, bearer2(key.token()), end=False) for _ in range(5)]
+            for number in numbers:
+                again.data(number, b"")
+            assert [again.answer(number).status for number in numbers] == [200] * 5
     issuer.say(500)
     gateway.reload()
     assert status_of(gateway, key.token()) == 200
