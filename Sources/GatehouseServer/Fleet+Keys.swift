@@ -26,8 +26,7 @@ extension Fleet {
     func apart(_ work: @escaping @Sendable (Fleet) -> Void) -> Bool {
         let fleet = self
         do {
-            let thread = try WorkThread(name: "keys") { work(fleet) }
-            thread.detach()
+            try keyThreads.start { work(fleet) }
             return true
         } catch {
             log.tell(.error, "thread_failed", [("thread", "keys"), ("reason", error.text)])

@@ -50,6 +50,7 @@ final class Fleet: Sendable {
     let keyWishes: Mailbox<UInt64>
     /// Held by whoever gives key sets to workers.
     let keyDelivery = Mutex(())
+    let keyThreads = KeyThreads()
     private let logThread: LogThread
     private let logNumber: Int32
     private let threads = Mutex<[WorkThread]>([])
@@ -403,6 +404,7 @@ final class Fleet: Sendable {
         state.withLock { $0.listeners.closeAll() }
         logThread.stop()
         for thread in threads.withLock({ $0 }) { thread.join() }
+        keyThreads.finish(milliseconds: 2000)
     }
 }
 
