@@ -133,6 +133,7 @@ public struct ConnectionPools: ~Copyable {
         }
         if !idle.isNone, !isFreshOnly {
             unlinkIdle(idle)
+            if connections[idle].service != plan.index { move(idle, to: plan.index) }
             endpoints[endpoint].leased &+= 1
             connections[idle].phase = .leased
             connections[idle].holder = holder
@@ -143,6 +144,13 @@ public struct ConnectionPools: ~Copyable {
             return .leased(idle)
         }
         return open(plan, choice: choice, holder: holder, &loop)
+    }
+
+    /// An endpoint of two services: its connection counts for the one that uses it, whose line is called when it is free.
+    @inline(never) private mutating func move(_ id: SlabID, to service: Int) {
+        services[connections[id].service].connections &-= 1
+        services[service].connections &+= 1
+        connections[id].service = service
     }
 
     /// What came of beginning a connection.

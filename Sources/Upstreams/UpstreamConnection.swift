@@ -24,7 +24,7 @@ public import TLS
 public struct UpstreamConnection: ~Copyable {
     public let descriptor: Descriptor
     public let endpoint: Int
-    public let service: Int
+    public internal(set) var service: Int
     public internal(set) var phase: UpstreamPhase
     /// The exchange that has leased it, `none` while idle.
     public internal(set) var holder: SlabID

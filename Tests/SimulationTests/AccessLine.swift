@@ -31,8 +31,9 @@ struct AccessLine {
 
     private mutating func note(_ key: ArraySlice<UInt8>, _ value: ArraySlice<UInt8>) {
         switch key.count {
-        case 4 where key.isText("path"):
-            let parts = value.split(separator: 0x2f)
+        // What is refused before its path is looked at has the target alone.
+        case 4 where key.isText("path"), 6 where key.isText("target"):
+            let parts = (value.split(separator: 0x3f).first ?? value).split(separator: 0x2f)
             if parts.count == 2 { asking = parts[1].number }
         case 6 where key.isText("status"): status = value.number ?? 0
         case 6 where key.isText("reason"): reason = value.text

@@ -107,6 +107,29 @@ import Testing
         #expect(again.connecting != nil)
     }
 
+    @Test("a kept connection counts for the service that uses it, and frees a place in that one's line")
+    func sharedEndpoint() throws {
+        var yard = try Yard(endpoints: 1, capacity: 1)
+        guard let id = yard.lease(holder: 1).connecting else {
+            Issue.record("no connection")
+            return
+        }
+        yard.pools.connected(id)
+        yard.pools.giveBack(id, keepaliveIdle: 1_000_000_000, keepaliveConnections: 2, &yard.loop)
+        let other = Yard.plan(service: 8, ports: [yard.port(0)])
+        let taken = yard.pools.lease(other, choice: 0, holder: Yard.holder(2), isFreshOnly: false, &yard.loop)
+        guard case .leased(let kept) = taken, kept == id else {
+            Issue.record("the kept connection was not taken")
+            return
+        }
+        let waits = yard.pools.lease(other, choice: 0, holder: Yard.holder(3), isFreshOnly: false, &yard.loop)
+        #expect(waits.waiting != nil)
+        let freed = yard.pools.close(id, &yard.loop)
+        #expect(freed == 8)
+        let next = yard.pools.nextInLine(freed)
+        #expect(next == Yard.holder(3))
+    }
+
     @Test("against a list: any order of coming, leaving and being served", arguments: 1...20)
     func model(seed: Int) throws {
         var dice = UInt64(seed) &* 0x9e37_79b9_7f4a_7c15 | 1
