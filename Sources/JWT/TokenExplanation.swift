@@ -72,12 +72,12 @@ public struct TokenExplanation: Sendable {
         if payloadCount == nil { note("claims", .malformed, Self.encoding, "what is not") }
         if signatureCount == nil { note("signature encoding", .malformed, Self.encoding, "what is not") }
         let payload = scratch.bytes(payloadStart..<signatureStart)
-        if payloadCount != nil { explainClaims(payload, verifier, now: nowSeconds) }
+        let hasClaims = payloadCount != nil && explainClaims(payload, verifier, now: nowSeconds)
         if let signatureCount {
             let signature = scratch.bytes(signatureStart..<(signatureStart + signatureCount))
             explainSignature(algorithmAndKey, token[parts.signed], signature, &verifier)
         }
-        if payloadCount != nil { explainGrants(payload, verifier, requirement) }
+        if hasClaims { explainGrants(payload, verifier, requirement) }
     }
 
     private static let encoding = "base64url without padding and spare bits (RFC 7515 §2)"
@@ -178,15 +178,16 @@ public struct TokenExplanation: Sendable {
 
     // MARK: - Claims
 
+    /// Whether there are claims at all.
     private mutating func explainClaims(
         _ payload: RawSpan, _ verifier: borrowing TokenVerifier, now: Int64
-    ) {
+    ) -> Bool {
         let claims: Claims
         do throws(TokenRefusal) { claims = try Claims(payload, verifier.rules) } catch {
             note(
                 "claims", error, "a JSON object with claims of the right kinds (RFC 7519 §4)",
                 Self.flaw(in: payload, maxDepth: 16) ?? Self.wrongKind(in: payload) ?? Self.shown(payload))
-            return
+            return false
         }
         note("claims", nil, "a JSON object", Self.shown(payload))
         let names = ["exp", "iss", "aud"] + Self.list(verifier.rules.required, verifier.rules)
@@ -219,6 +220,7 @@ public struct TokenExplanation: Sendable {
             Self.refusal { () throws(TokenRefusal) in try claims.judgeIssuedAt(verifier.rules, now: now) },
             "nothing, or at most \(now + leeway)", Self.time("iat", of: payload, now: now))
         explainValues(claims, payload, verifier)
+        return true
     }
 
     private mutating func explainValues(

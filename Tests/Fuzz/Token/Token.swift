@@ -81,6 +81,11 @@ private func ask(_ token: RawSpan) {
         token.equals(good.rawSpan) || token.equals(goodES256.rawSpan) || token.equals(goodEdDSA.rawSpan)
     let checks = unsafe verifier.signatureChecks
     let verdict = unsafe verifier.verify(token, nowSeconds: now)
+    // What is explained is what is judged, whatever it is.
+    let explanation = unsafe TokenExplanation(
+        of: token, by: &verifier, nowSeconds: now, GrantRequirement())
+    precondition(!explanation.findings.isEmpty && (explanation.refusal == nil) == isGood)
+    if case .refused(let refusal) = verdict { precondition(explanation.refusal == refusal) }
     switch verdict {
     case .accepted(let entry, _):
         precondition(isGood)
