@@ -41,8 +41,8 @@ NO_ASLR := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 export ASAN_OPTIONS := detect_leaks=0:abort_on_error=0:exitcode=99
 export TSAN_OPTIONS := halt_on_error=1:exitcode=99
 
-.PHONY: help deps build release services test integration conformance refusal-sites acceptance lint format asan tsan fuzz \
-	fuzz-all hot-path-gate simulation simulation-planted bench-smoke bench-gate reasons demo dev ci install
+.PHONY: help deps build release services test integration conformance testssl refusal-sites acceptance lint format asan tsan \
+	fuzz fuzz-all hot-path-gate simulation simulation-planted bench-smoke bench-gate reasons demo dev ci install
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -76,6 +76,9 @@ integration: release ## tests of the running gateway; FILTER=words for some of t
 
 conformance: release ## what RFC 9110, 9112 and 9113 ask, clause by clause, of the running gateway; FILTER=words for some
 	GATEHOUSE_BIN=$(BIN)/gatehouse $(PYTEST) Tests/ConformanceTests $(if $(FILTER),-k '$(FILTER)')
+
+testssl: release ## what testssl.sh finds at a TLS listener, where it is installed: minutes
+	GATEHOUSE_BIN=$(BIN)/gatehouse $(PYTEST) -rs Tests/Scan
 
 refusal-sites: ## which case fails when a refusal of HTTP, HTTP1 or HTTP2 is switched off, one after the other: minutes
 	Tests/ConformanceTests/refusal-sites

@@ -17,6 +17,9 @@ extension ModelBuilder {
         "transfer-encoding", "upgrade", "x-request-id",
     ]
 
+    /// What begins like this tells of a client's certificate, and nobody else says it.
+    static let identityPrefix = "x-client-cert-"
+
     /// A form in which two names are equal if a service might take one for the other: CGI folds `-` and `_` together.
     static func comparable(_ field: String) -> String {
         String(field.lowercased().map { $0 == "_" ? "-" : $0 })
@@ -81,7 +84,7 @@ extension ModelBuilder {
     ) {
         checkFieldName(name)
         let comparable = Self.comparable(name.value)
-        if reserved.contains(comparable) {
+        if reserved.contains(comparable) || comparable.hasPrefix(Self.identityPrefix) {
             report(
                 at: name.place,
                 "the field \(name.value.shown) has a meaning of its own and cannot be used here")
@@ -107,7 +110,8 @@ extension ModelBuilder {
     /// A field that the gateway itself writes.
     mutating func checkOwnField(_ name: Located<String>) {
         checkFieldName(name)
-        if Self.reservedFields.contains(Self.comparable(name.value)) {
+        let comparable = Self.comparable(name.value)
+        if Self.reservedFields.contains(comparable) || comparable.hasPrefix(Self.identityPrefix) {
             report(
                 at: name.place,
                 "the field \(name.value.shown) has a meaning of its own and cannot be used here")

@@ -7,8 +7,9 @@ extension ModelBuilder {
         let map = keys(
             of: node, "tls",
             built: [
-                "certificates", "min_version", "strict_sni", "handshake", "session_tickets", "ocsp_stapling",
-            ], notBuilt: ["client_certificates", "hsts"])
+                "certificates", "min_version", "strict_sni", "client_certificates", "handshake",
+                "session_tickets", "ocsp_stapling", "hsts",
+            ])
         var certificates: [CertificateSettings] = []
         let items = list(
             required("certificates", of: map), "certificates", 1...ConfigurationBounds.certificatesPerListener

@@ -415,8 +415,17 @@ struct Blueprint: Sendable {
                 handshakesInFlight: listener.tls?.handshakesInFlight ?? 0,
                 connectionsPerClient: listener.connections.perClient,
                 requiresPreamble: listener.requiresPreamble, securePort: listener.securePort ?? 0,
-                connections: listener.connections.max?.value ?? connectionShare)
+                connections: listener.connections.max?.value ?? connectionShare,
+                bindsAuthority: listener.tls.map { $0.isStrict || $0.clientCertificates != .none } ?? false,
+                transportSecurity: Blueprint.transportSecurity(listener.tls?.transportSecurity))
         }
+    }
+
+    /// RFC 6797 §6.1.
+    private static func transportSecurity(_ settings: TransportSecuritySettings?) -> [UInt8] {
+        guard let settings else { return [] }
+        let domains = settings.includesSubdomains ? "; includeSubDomains" : ""
+        return Array("max-age=\(settings.maxAgeSeconds)\(domains)".utf8)
     }
 
     private func makeIssuers(_ errors: inout [Diagnostic]) -> FixedArray<IssuerPlan> {

@@ -227,7 +227,8 @@ final class Fleet: Sendable {
             events: AccessLogRing(
                 ring: logThread.eventRing(index), isSleeping: logThread.isSleeping,
                 wakeNumber: logThread.wakeNumber, isOn: log.level <= .warning),
-            names: household.names, pressure: pressure, mailbox: mailboxes[index],
+            tellsHandshakes: log.level <= .info, names: household.names, pressure: pressure,
+            mailbox: mailboxes[index],
             neighbours: Neighbours(mailboxes), keyCells: keyCells, keyWishes: keyWishes)
         let seed = random.next()
         // The snapshot reaches its worker through the mailbox, as every later one does.

@@ -1,4 +1,5 @@
 import HTTP
+import HTTP1
 import HTTP2
 import LinuxIO
 import Memory
@@ -30,6 +31,8 @@ struct Downstream: ~Copyable {
     /// Who is at the other end: of the socket, or of the proxy in front that said so before its first byte.
     private(set) var peer: SocketAddress
     private(set) var hasTLS: Bool
+    /// Whether the client has shown a certificate, which was verified.
+    private(set) var hasIdentity = false
     /// The proxy in front named nobody: what this connection says of others is not believed, though the proxy is trusted.
     private(set) var isUnnamed = false
     /// Where it is counted among those of its client, whatever a reload makes of who is one; -1 where it is not.
@@ -125,6 +128,28 @@ struct Downstream: ~Copyable {
         self.phase = phase
         if hasTLS { ciphertext.append(contentsOf: &inbound) }
     }
+
+    /// The handshake is done. Whoever the client's certificate says it is, it is on every request of this connection.
+    mutating func establish() {
+        tlsVersion = tls?.version == .tls12 ? .tls12 : .tls13
+        hasIdentity = tls?.hasClientCertificate == true
+    }
+
+    /// The client spoke HTTP in clear where TLS was due: what has come is looked at as such, to be answered in kind.
+    mutating func speakClear() {
+        hasTLS = false
+        tls = nil
+        phase = .http1
+        inbound.append(contentsOf: &ciphertext)
+    }
+
+    func appendServerName(to block: inout Block) { tls?.appendServerName(to: &block) }
+
+    /// Whether the certificate that SNI chose is for this host.
+    func covers(_ host: RawSpan) -> Bool { tls?.covers(host) ?? true }
+
+    /// Says who the client is by its certificate.
+    func writeIdentity(to writer: inout HeadWriter) { tls?.writeIdentity(to: &writer) }
 
     /// Bytes that are on their way to the client in our hands.
     var queuedBytes: Int { plaintext.byteCount &+ outbound.byteCount }
@@ -229,6 +254,16 @@ struct Downstream: ~Copyable {
         of stream: StreamID, into queue: inout ByteQueue, limit: Int, _ pool: borrowing BlockPool
     ) -> Int {
         session?.takeBody(stream, into: &queue, limit: limit, pool: pool) ?? 0
+    }
+}
+
+extension TLSSession {
+    /// The lines that `Worker.isIdentity` knows by the beginning of their names. What is longer than a field may be is not said:
+    /// the fingerprint always is.
+    func writeIdentity(to writer: inout HeadWriter) {
+        if clientSubject.byteCount > 0 { writer.field("X-Client-Cert-Subject: ", clientSubject) }
+        if clientNames.byteCount > 0 { writer.field("X-Client-Cert-SAN: ", clientNames) }
+        writer.field("X-Client-Cert-Fingerprint: ", clientFingerprint)
     }
 }
 

@@ -36,6 +36,8 @@ public enum Refusal: UInt8, CaseIterable, Sendable {
     /// No mistake of anybody's: the listener answers everything with the same under https.
     case redirected
     case badRequest, badTarget, badHost, badFraming
+    /// On a TLS port: HTTP in clear, and a request for whom the connection was not agreed on.
+    case plainHTTP, misdirected
     case uriTooLong, headTooLarge, bodyTooLarge, requestTimeout
     case unsupportedVersion, methodNotAllowed, notImplemented, expectationFailed
     case noRoute
@@ -76,6 +78,17 @@ public enum Refusal: UInt8, CaseIterable, Sendable {
                 """
                 Mend the client, or the proxy before it: Content-Length and Transfer-Encoding must leave \
                 no doubt where a body ends.
+                """)
+        case .plainHTTP:
+            Reason(
+                "plain_http", 400, "HTTP without TLS was sent to a port of https",
+                "Ask the same address under https; nothing of the request was looked at.")
+        case .misdirected:
+            Reason(
+                "misdirected_request", 421, "This connection is not for that host",
+                """
+                Ask on a new connection with the host as the server name: the certificate that was shown \
+                on this one is not for it.
                 """)
         case .uriTooLong:
             Reason(

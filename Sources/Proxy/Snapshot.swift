@@ -166,11 +166,15 @@ public struct ListenerPlan: ~Copyable, Sendable {
     let securePort: Int
     /// Most connections of this listener, of all workers together.
     let connections: Int
+    /// Whether a request must be for a host of the certificate that SNI chose.
+    let bindsAuthority: Bool
+    /// The value of `Strict-Transport-Security` (RFC 6797 §6.1); empty for none.
+    let transportSecurity: FixedArray<UInt8>
 
     public init(
         label: Int, name: [UInt8], tls: consuming TLSServer?, allowsHTTP1: Bool, allowsHTTP2: Bool,
         handshakeTimeout: UInt64, handshakesInFlight: Int, connectionsPerClient: Int, requiresPreamble: Bool,
-        securePort: Int, connections: Int
+        securePort: Int, connections: Int, bindsAuthority: Bool, transportSecurity: [UInt8]
     ) {
         self.label = label
         self.name = FixedArray(name)
@@ -183,6 +187,8 @@ public struct ListenerPlan: ~Copyable, Sendable {
         self.requiresPreamble = requiresPreamble
         self.securePort = securePort
         self.connections = connections
+        self.bindsAuthority = bindsAuthority
+        self.transportSecurity = FixedArray(transportSecurity)
     }
 }
 
@@ -247,6 +253,8 @@ public struct Snapshot: ~Copyable, Sendable {
     let vouchedFields: FixedArray<FixedArray<UInt8>>
     /// The lengths of their names, as bits: nearly every other field is told from all of them by its length alone.
     let vouchedLengths: UInt64
+    /// Whether any listener says `Strict-Transport-Security`.
+    let hasTransportSecurity: Bool
     /// Exchanges that began with this snapshot and are not over.
     var pins = 0
 
@@ -262,6 +270,11 @@ public struct Snapshot: ~Copyable, Sendable {
         self.routes = routes
         self.services = services
         self.issuers = issuers
+        var hasTransportSecurity = false
+        for index in 0..<listeners.count where !listeners[index].transportSecurity.isEmpty {
+            hasTransportSecurity = true
+        }
+        self.hasTransportSecurity = hasTransportSecurity
         self.listeners = listeners
         self.http = http
         self.trustedProxies = FixedArray(trustedProxies)

@@ -85,6 +85,9 @@ extension Worker {
         let securePort = snapshots[current].listeners[listener].securePort
         if securePort > 0 { return redirect(id, to: securePort, bytes) }
         if exchanges[id].stream != nil { noteGRPC(id, bytes) }
+        if snapshots[current].listeners[listener].bindsAuthority, !coversAuthority(id, bytes) {
+            return .misdirected
+        }
         if settings.pressure.load(0) >= MemoryPressure.shedExchanges {
             settings.meters.count(.memoryBudget)
             return .overloaded

@@ -297,8 +297,7 @@ extension Worker {
         switch downstreams[id].phase {
         case .preamble: refusePreamble(id, &loop)
         case .handshake:
-            settings.meters.countHandshake(isComplete: false)
-            settings.meters.count(.handshakeTimeout)
+            handshakeOverdue(id, loop)
             close(id, &loop)
         case .lingering where downstreams[id].endsByReset: resetOnceReceived(id, &loop)
         case .undecided, .lingering:

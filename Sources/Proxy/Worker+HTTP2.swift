@@ -290,6 +290,7 @@ extension Worker {
                     isIndexed: false)
             }
         }
+        if snapshots[current].hasTransportSecurity { addTransportSecurity(id) }
         if appendLimitValues(id) {
             let split = limitSplit
             apart(&downstreams, pathBlock) {

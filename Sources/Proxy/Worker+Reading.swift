@@ -138,7 +138,7 @@ extension Worker {
             // A connection without a byte is a look at whether the port is open: no mistake of anybody's.
             if downstreams[id].inbound.isEmpty { close(id, &loop) } else { refusePreamble(id, &loop) }
         case .handshake:
-            settings.meters.countHandshake(isComplete: false)
+            handshakeFailed(id, .closedEarly, loop)
             close(id, &loop)
         case .http1 where isTunnel(id):
             // An end passes through a tunnel, behind the bytes before it.
@@ -170,9 +170,13 @@ extension Worker {
         switch step {
         case .wantsRead: return
         case .outOfBlocks: awaitBlocks(downstream: id, &loop)
-        case .failed:
-            settings.meters.countHandshake(isComplete: false)
+        case .failed(let failure):
+            handshakeFailed(id, failure, loop)
             handshakesInFlight &-= 1
+            if failure == .plainHTTP {
+                answerInClear(id, &loop)
+                return
+            }
             // The alert is sent, then all is over; `lingering` reads nothing more into it.
             downstreams[id].phase = .lingering
             downstreams[id].closesAfterFlush = true
@@ -181,12 +185,12 @@ extension Worker {
             downstreams[id].ciphertext.removeAll()
             markDirty(downstream: id)
         case .done:
-            settings.meters.countHandshake(isComplete: true)
+            settings.meters.countHandshake()
             handshakesInFlight &-= 1
             // A handshake step takes as long as fifty requests.
             loop.readClocks()
             setDeadline(id, loop.now &+ snapshots[current].http.idleTimeout, &loop)
-            downstreams[id].tlsVersion = downstreams[id].tls?.version == .tls12 ? .tls12 : .tls13
+            downstreams[id].establish()
             if downstreams[id].tls?.applicationProtocol == .h2 {
                 beginHTTP2(id, &loop)
             } else {

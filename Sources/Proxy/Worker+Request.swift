@@ -30,7 +30,10 @@ extension Worker {
             }
         }
         // 4 KiB are for what we add; a block of the usual size does for nearly every head.
-        let added = 4096 &+ (isEdited ? snapshots[snapshot].routes[route].requestEdits.byteCount : 0)
+        let hasIdentity = downstreams[exchanges[id].downstream].hasIdentity
+        let added =
+            4096 &+ (hasIdentity ? 2048 : 0)
+            &+ (isEdited ? snapshots[snapshot].routes[route].requestEdits.byteCount : 0)
         let isLarge = bytes.byteCount > blocks.blockCapacity &- added
         guard var writer = isLarge ? HeadWriter(from: largeBlocks) : HeadWriter(from: blocks) else {
             return .overloaded
@@ -62,6 +65,7 @@ extension Worker {
         // Calls of gRPC fail without it; it is about this connection, so it is ours to say (RFC 9110 §10.1.4).
         if wantsTrailers { writer.text("TE: trailers\r\n") }
         writeForwarding(&writer, id, bytes, peer: peer, isTrusted: isTrusted)
+        if hasIdentity { downstreams[exchanges[id].downstream].writeIdentity(to: &writer) }
         writer.bytes(snapshots[current].requestIDField.span)
         writer.field(": ", exchanges[id].note.bytes[exchanges[id].facts.requestID])
         if beginsTrace { writeTrace(&writer, id) }
@@ -129,6 +133,10 @@ extension Worker {
             case .other:
                 let name = bytes[requestHead.fields[index].name]
                 if isTrace(name) { seesTrace = true }
+                if Worker.isIdentity(name) {
+                    requestHead.fields.drop(index)
+                    continue
+                }
                 guard lengths & Snapshot.lengthBit(name.byteCount) != 0 else { continue }
                 for vouched in 0..<snapshots[current].vouchedFields.count
                 where FieldNames.equalsIgnoringCaseAndUnderscore(
@@ -541,7 +549,8 @@ extension Worker {
         }
     }
 
-    private mutating func isVouched(_ name: RawSpan) -> Bool {
+    mutating func isVouched(_ name: RawSpan) -> Bool {
+        if Worker.isIdentity(name) { return true }
         for index in 0..<snapshots[current].vouchedFields.count
         where FieldNames.equalsIgnoringCaseAndUnderscore(
             name, known: snapshots[current].vouchedFields[index].span)

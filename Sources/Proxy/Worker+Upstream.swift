@@ -390,10 +390,12 @@ extension Worker {
             writer.field(": ", exchanges[id].note.bytes[exchanges[id].facts.requestID])
         }
         writeLimitFields(&writer, id)
+        if snapshots[current].hasTransportSecurity { writeTransportSecurity(&writer, id) }
     }
 
-    /// The id of an answer is ours to say.
+    /// The id of an answer is ours to say, and what we promise of TLS.
     mutating func dropVouchedResponse(_ id: SlabID, _ bytes: RawSpan) {
+        if snapshots[current].hasTransportSecurity { dropTransportSecurity(id, bytes) }
         guard exchanges[id].echoesRequestID else { return }
         let name = exchanges[id].snapshot
         for index in 0..<responseHead.fields.count

@@ -80,6 +80,8 @@ public struct WorkerSettings: Sendable {
     public let log: AccessLogRing
     /// Warnings for the error log.
     public let events: AccessLogRing
+    /// Whether handshakes of clients that fail are told there.
+    public let tellsHandshakes: Bool
     public let names: AccessNames
     /// One cell: a level of `MemoryPressure`.
     public let pressure: SharedCells
@@ -95,7 +97,7 @@ public struct WorkerSettings: Sendable {
         index: Int, connections: Int, upstreamConnections: Int, blockBytes: Int, limiter: LimitTable,
         clients: CountTable, inFlight: CountTable,
         meters: WorkerMetrics, connectionCounts: SharedCells, listenerCounts: SharedCells,
-        generations: SharedCells, log: AccessLogRing, events: AccessLogRing,
+        generations: SharedCells, log: AccessLogRing, events: AccessLogRing, tellsHandshakes: Bool,
         names: AccessNames, pressure: SharedCells, mailbox: Mailbox<WorkerMessage>, neighbours: Neighbours,
         keyCells: SharedCells, keyWishes: Mailbox<UInt64>
     ) {
@@ -112,6 +114,7 @@ public struct WorkerSettings: Sendable {
         self.generations = generations
         self.log = log
         self.events = events
+        self.tellsHandshakes = tellsHandshakes
         self.names = names
         self.pressure = pressure
         self.mailbox = mailbox
@@ -169,6 +172,8 @@ public struct Worker: ~Copyable {
     var events: EventLineEncoder
     /// When the next warning may be written.
     var warningTime: UInt64 = 0
+    /// The same for handshakes of clients: whoever fails at them must not silence the rest.
+    var handshakeTime: UInt64 = 0
     /// Made from the seed; the ids' random part comes from it.
     let identityHash: SipHash
     var identityCount: UInt64 = 0

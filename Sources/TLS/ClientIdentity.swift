@@ -1,5 +1,5 @@
 internal import COpenSSL
-internal import Memory
+public import Memory
 
 /// Who a client is by its certificate, in the words that services are told: made once a handshake, since to write a subject
 /// anew for each request would cost more than the request. It hangs on the `SSL`, so that connections without one pay nothing.
@@ -116,6 +116,12 @@ extension TLSSession {
             return unsafe _overrideLifetime(bytes, borrowing: self)
         }
     }
+
+    /// Whether the client has shown a certificate, which was verified.
+    public var hasClientCertificate: Bool { unsafe ClientIdentity.of(handle) != nil }
+
+    /// Appends the name that the client asks for, at most 255 bytes. At any time, whatever became of the handshake.
+    public func appendServerName(to block: inout Block) { block.append(serverName) }
 
     /// The subject of the client's certificate (RFC 4514) in printable ASCII; empty when it has none, or a longer one than
     /// `ClientIdentity.longestSubject`.

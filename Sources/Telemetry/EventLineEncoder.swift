@@ -30,6 +30,29 @@ public struct EventLineEncoder: Sendable {
         return true
     }
 
+    /// A handshake with a client that failed: not the gateway's trouble, so that it is information and no warning. `false`, with
+    /// nothing appended, when `block` has less than `longestLine` bytes of room.
+    public mutating func encode(
+        handshakeAt wallMilliseconds: UInt64, listener: Int, client: RawSpan, serverName: RawSpan,
+        reason: RawSpan, into block: inout Block
+    ) -> Bool {
+        guard block.freeCount >= Self.longestLine else { return false }
+        block.append("{\"time\":\"")
+        timestamp.append(milliseconds: wallMilliseconds, to: &block)
+        block.append("\",\"level\":\"info\",\"event\":\"tls_handshake_failed\"")
+        put(",\"listener\":", listener, in: names.listeners, &block)
+        block.append(",\"client\":")
+        block.append(jsonString: client, limit: 64)
+        if serverName.byteCount > 0 {
+            block.append(",\"server_name\":")
+            block.append(jsonString: serverName, limit: 255)
+        }
+        block.append(",\"reason\":")
+        block.append(jsonString: reason, limit: 512)
+        block.append("}\n")
+        return true
+    }
+
     private func put(_ key: StaticString, _ label: Int, in names: NameTable, _ block: inout Block) {
         guard label >= 0, label < names.capacity else { return }
         block.append(key)

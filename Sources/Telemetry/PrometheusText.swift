@@ -170,6 +170,14 @@ public struct PrometheusText {
         text += "gatehouse_tls_handshakes_total{result=\"ok\"} \(sum(WorkerMetrics.Layout.handshakes))\n"
         text += "gatehouse_tls_handshakes_total{result=\"failed\"} "
         text += "\(sum(WorkerMetrics.Layout.failedHandshakes))\n"
+        family(
+            "gatehouse_tls_handshake_failures_total", "counter",
+            "TLS handshakes with clients that failed, by reason.")
+        for failure in HandshakeFailure.allCases {
+            let count = sum(WorkerMetrics.Layout.handshakeFailures + failure.rawValue)
+            guard count > 0 else { continue }
+            text += "gatehouse_tls_handshake_failures_total{reason=\"\(failure.name)\"} \(count)\n"
+        }
     }
 
     private mutating func writeLimits() {

@@ -36,8 +36,10 @@ public import Memory
     @inlinable public func countConnectionRefused() { counters.add(1, at: Layout.refused) }
     /// One that had been counted as accepted; perhaps by another worker, which is why only sums over all mean something.
     @inlinable public func countConnectionClosed() { counters.add(1, at: Layout.closed) }
-    @inlinable public func countHandshake(isComplete: Bool) {
-        counters.add(1, at: isComplete ? Layout.handshakes : Layout.failedHandshakes)
+    @inlinable public func countHandshake() { counters.add(1, at: Layout.handshakes) }
+    @inline(never) public func count(_ failure: HandshakeFailure) {
+        counters.add(1, at: Layout.failedHandshakes)
+        counters.add(1, at: Layout.handshakeFailures &+ failure.rawValue)
     }
     /// A connection that did not begin as the PROXY protocol asks, or came from nobody who may speak it.
     @inlinable public func countPreambleRefused() { counters.add(1, at: Layout.preamblesRefused) }
@@ -58,8 +60,10 @@ public import Memory
         @inlinable static var preamblesRefused: Int { 6 }
         /// Of each `ReachedLimit`.
         @inlinable static var limits: Int { 8 }
-        /// Four cache lines.
-        @inlinable static var header: Int { 32 }
+        /// Of each `HandshakeFailure`.
+        @inlinable static var handshakeFailures: Int { 32 }
+        /// Six cache lines.
+        @inlinable static var header: Int { 48 }
         // Within a route's counters, which begin with the statuses.
         @inlinable static var reasons: Int { 64 }
         @inlinable static var bytesIn: Int { 128 }

@@ -5,13 +5,15 @@ can be none, and then the access line alone tells."""
 
 import json
 import socket
+import ssl
 import threading
 import time
 
 import pytest
 
 from harness import names
-from harness.bound import SANITIZER
+from harness.authority import Authority
+from harness.bound import SANITIZER, TooLate, until
 from harness.gateway import merged, plain, run
 from harness.http2 import Client2
 from harness.tokens import bearer2, key_set
@@ -22,7 +24,10 @@ from harness.wire import Client, Closed, request, response
 # No peer leads there, and a test that could would be a bug report.
 NOT_FROM_OUTSIDE = {"internal": "only a mistake of our own leads there: ExchangeMachineTests has every way to it"}
 NOT_UNDER_A_SANITIZER = {"overloaded": "most of the memory is then the sanitizer's"}
-NOT_OVER_HTTP2 = {"unsupported_version": "a head of HTTP/2 has no version in it (RFC 9113 §8.3.1)"}
+NOT_OVER_HTTP2 = {
+    "unsupported_version": "a head of HTTP/2 has no version in it (RFC 9113 §8.3.1)",
+    "plain_http": "whoever speaks in clear by mistake speaks HTTP/1.1",
+}
 
 
 class Lab:
@@ -134,6 +139,29 @@ def unsupported_version(lab):
 def redirect_to_https(lab):
     listeners = {"http": {"bind": ["127.0.0.1:0"], "redirect_to_https": 443, "protocols": ["http/1.1", "h2c"]}}
     return lab.before(listeners=listeners).ask()
+
+
+def secured(lab, **tls):
+    authority = Authority(lab.folder)
+    files = authority.issue("edge", "DNS:edge.test")
+    lab.before(listeners={"http": {"protocols": None, "tls": {
+        "certificates": [{"cert": str(files[0]), "key": str(files[1])}], **tls}}})
+    made = ssl.create_default_context(cafile=str(authority.cert))
+    made.set_alpn_protocols(["h2" if lab.is_http2 else "http/1.1"])
+    return made
+
+
+def plain_http(lab):
+    secured(lab)
+    lab.held.append(Client(lab.gateway.address()))
+    return lab.held[-1].ask()
+
+
+def misdirected_request(lab):
+    context = secured(lab, strict_sni=True)
+    make = Client2 if lab.is_http2 else Client
+    lab.held.append(make(lab.gateway.address(), tls=context, name="edge.test"))
+    return lab.held[-1].ask(**{"authority" if lab.is_http2 else "host": "other.test"})
 
 
 def body_too_large(lab):
@@ -317,6 +345,8 @@ PROVOCATIONS = {
     "bad_target": lambda lab: lab.before().ask(target="/a%00b"),
     "bad_host": bad_host,
     "bad_framing": bad_framing,
+    "plain_http": plain_http,
+    "misdirected_request": misdirected_request,
     "uri_too_long": lambda lab: lab.before(limits_of_http={"request_line": "1KiB"}).ask(target="/" + "a" * 2000),
     "head_too_large": lambda lab: lab.before(limits_of_http={"fields": 20}).ask(
         fields=[(f"x-{number}", "1") for number in range(25)]),

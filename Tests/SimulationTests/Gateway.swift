@@ -70,7 +70,8 @@ final class Gateway {
                 ring: household.ring, isSleeping: household.isSleeping, wakeNumber: -1, isOn: true),
             events: AccessLogRing(
                 ring: household.eventRing, isSleeping: household.isSleeping, wakeNumber: -1, isOn: false),
-            names: names, pressure: household.pressure, mailbox: mailbox, neighbours: Neighbours([mailbox]),
+            tellsHandshakes: false, names: names, pressure: household.pressure, mailbox: mailbox,
+            neighbours: Neighbours([mailbox]),
             keyCells: SharedCells(count: 2), keyWishes: try Mailbox(capacity: 8))
         worker = Worker(
             settings: settings, snapshot: Gateway.snapshot(household, generation: 1), seed: chance.next())
@@ -193,7 +194,7 @@ final class Gateway {
                     label: household.listeners.label(for: "main"), name: Array("main".utf8), tls: nil,
                     allowsHTTP1: true, allowsHTTP2: true, handshakeTimeout: second, handshakesInFlight: 8,
                     connectionsPerClient: 64, requiresPreamble: false, securePort: 0,
-                    connections: 64)
+                    connections: 64, bindsAuthority: false, transportSecurity: [])
             },
             http: HTTPSettings(
                 limits: HeadLimits(requestLine: 8192, head: 32768, fields: 100), headTimeout: 10 * second,

@@ -43,8 +43,8 @@ import Testing
         workers[1].countConnectionAccepted()
         workers[1].countConnectionClosed()
         workers[0].countConnectionRefused()
-        workers[0].countHandshake(isComplete: true)
-        workers[1].countHandshake(isComplete: false)
+        workers[0].countHandshake()
+        workers[1].count(HandshakeFailure.noSharedCipher)
         workers[1].countLogDrops(5)
         let figures = ProcessFigures(limiterEvictions: 4, logDrops: 2, generation: 9)
         let found = Set(lines(workers, routes, reasons: ["no_route", "rate_limited"], figures))
@@ -59,7 +59,9 @@ import Testing
             "gatehouse_sent_bytes_total{route=\"documents\"} 300",
             "gatehouse_connections_accepted_total 2", "gatehouse_connections_refused_total 1",
             "gatehouse_connections_open 1", "gatehouse_tls_handshakes_total{result=\"ok\"} 1",
-            "gatehouse_tls_handshakes_total{result=\"failed\"} 1", "gatehouse_log_lines_dropped_total 7",
+            "gatehouse_tls_handshakes_total{result=\"failed\"} 1",
+            "gatehouse_tls_handshake_failures_total{reason=\"no_shared_cipher\"} 1",
+            "gatehouse_log_lines_dropped_total 7",
             "gatehouse_limiter_evictions_total 4", "gatehouse_generation 9",
         ] { #expect(found.contains(expected), "\(expected)") }
     }

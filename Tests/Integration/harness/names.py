@@ -13,12 +13,14 @@ REASONS = {
     "keys_unavailable": 503,
     "insufficient_scope": 403,
     "insufficient_role": 403,
+    "plain_http": 400,
     "no_route": 404,
     "method_not_allowed": 405,
     "request_timeout": 408,
     "body_too_large": 413,
     "uri_too_long": 414,
     "expectation_failed": 417,
+    "misdirected_request": 421,
     "rate_limited": 429,
     "too_many_in_flight": 429,
     "head_too_large": 431,
@@ -57,6 +59,9 @@ READY = "ready"
 RELOADED = "reloaded"
 RELOAD_REFUSED = "reload_refused"
 UPSTREAM_TLS_FAILED = "upstream_tls_failed"
+HANDSHAKE_FAILED = "tls_handshake_failed"
+TLS_FILE_REFUSED = "tls_file_refused"
+TLS_FILES_READ = "tls_files_read"
 
 # Fields of an access line, as the log writes them.
 ACCESS_FIELDS = {
