@@ -233,9 +233,12 @@ public struct Worker: ~Copyable {
     public init(settings: WorkerSettings, snapshot: consuming Snapshot, seed: UInt64) {
         self.settings = settings
         let blockLimit = max(settings.blockBytes / 16384, 64)
-        blocks = BlockPool(limit: blockLimit)
-        largeBlocks = BlockPool(blockBytes: 65536, limit: max(blockLimit / 16, 16), keep: 8)
-        notes = BlockPool(blockBytes: 2048, limit: max(blockLimit, 4096), keep: 256)
+        // What is kept unused counts as used: with a small budget it must be little, or a shortage would never end.
+        blocks = BlockPool(limit: blockLimit, keep: min(256, blockLimit / 16))
+        largeBlocks = BlockPool(
+            blockBytes: 65536, limit: max(blockLimit / 16, 16), keep: min(8, blockLimit / 64))
+        notes = BlockPool(
+            blockBytes: 2048, limit: max(blockLimit, 4096), keep: min(256, blockLimit / 16))
         http2Workspace = HTTP2Workspace(sessions: settings.connections)
         listeners = Slab(capacity: 64)
         downstreams = Slab(capacity: settings.connections)
