@@ -123,7 +123,6 @@ extension Control: EventHandler {
                 // Workers and the log have begun meanwhile, and with their first steps brought pages of the start back.
                 hasSettled = true
                 Machine.dropStartPages()
-                fleet.budget.settle(allocatedBytes: fleet.options.allocatedBytes())
             }
             let pause = fleet.watchMemory() ? Control.memoryPause : 10 * Control.memoryPause
             _ = loop.timers.schedule(Token(kind: Kind.memory, id: .none), at: loop.now + pause)

@@ -26,13 +26,6 @@ final class MemoryWatch: Sendable {
         startResident.store(Machine.residentBytes, ordering: .relaxed)
     }
 
-    /// Pages of the start have gone once more: what was resident then is what is now without what has come since.
-    func settle(allocatedBytes: Int) {
-        let grown = max(allocatedBytes - startAllocated.load(ordering: .relaxed), 0)
-        let before = startResident.load(ordering: .relaxed)
-        startResident.store(min(before, max(Machine.residentBytes - grown, 0)), ordering: .relaxed)
-    }
-
     func usedBytes(allocatedBytes: Int, connections: Int) -> Int {
         let grown = max(allocatedBytes - startAllocated.load(ordering: .relaxed), 0)
         return startResident.load(ordering: .relaxed) + grown + connections * MemoryWatch.connectionBytes
