@@ -5,7 +5,8 @@ import Synchronization
 /// How near the process is to its memory budget.
 ///
 /// What is used is what the allocator says, since OpenSSL and nghttp2 allocate through it too: `stats.allocated` now, less what it
-/// was when all tables stood, plus what was resident then. Tables are allocated whole at the start and become resident as they
+/// was when all tables stood, plus what was resident then but for pages of files: how many of the program's there are is chance,
+/// and the kernel can take them back. Tables are allocated whole at the start and become resident as they
 /// are used, so each connection adds what its places in them take. On the control thread alone.
 final class MemoryWatch: Sendable {
     let budgetBytes: Int
@@ -23,7 +24,7 @@ final class MemoryWatch: Sendable {
     /// All tables stand, and no client has come.
     func begin(allocatedBytes: Int) {
         startAllocated.store(allocatedBytes, ordering: .relaxed)
-        startResident.store(Machine.residentBytes, ordering: .relaxed)
+        startResident.store(Machine.anonymousBytes, ordering: .relaxed)
     }
 
     func usedBytes(allocatedBytes: Int, connections: Int) -> Int {

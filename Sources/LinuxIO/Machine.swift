@@ -30,14 +30,20 @@ public enum Machine {
         return value > 0 ? min(value, machine) : machine
     }
 
-    /// Memory of this process that is resident now; 0 where that cannot be told (`/proc/self/statm`, in pages). Bytes.
-    public static var residentBytes: Int {
+    /// Memory of this process that is resident now and of no file, so that the kernel cannot take it back; 0 where that
+    /// cannot be told (`/proc/self/statm`, in pages). Bytes.
+    public static var anonymousBytes: Int {
         guard let text = try? Files.read("/proc/self/statm", limit: 256) else { return 0 }
-        var fields = text.split(separator: UInt8(ascii: " ")).makeIterator()
-        guard fields.next() != nil, let pages = fields.next() else { return 0 }
+        // All of the address space, what is resident, and what of that is shared with files.
+        let fields = text.split(separator: UInt8(ascii: " "))
+        guard fields.count > 2 else { return 0 }
+        return max(pages(fields[1]) - pages(fields[2]), 0) * 4096
+    }
+
+    private static func pages(_ field: ArraySlice<UInt8>) -> Int {
         var count = 0
-        for byte in pages where byte.isDigit && count < 1 << 40 { count = count * 10 + Int(byte - 0x30) }
-        return count * 4096
+        for byte in field where byte.isDigit && count < 1 << 40 { count = count * 10 + Int(byte - 0x30) }
+        return count
     }
 
     /// The value of an environment variable.

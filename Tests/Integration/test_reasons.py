@@ -6,24 +6,24 @@ can be none, and then the access line alone tells."""
 import json
 import socket
 import ssl
-import threading
 import time
 
 import pytest
 
 from harness import names
 from harness.authority import Authority
-from harness.bound import SANITIZER, TooLate, until
+from harness.bound import TooLate, until
 from harness.gateway import merged, plain, run
 from harness.http2 import Client2
 from harness.tokens import bearer2, key_set
 from harness.upstream import free_port
 from harness.websocket import KEY, echo_bytes, handshake, opens
-from harness.wire import Client, Closed, request, response
+from harness.wire import Client, request, response
 
 # No peer leads there, and a test that could would be a bug report.
 NOT_FROM_OUTSIDE = {"internal": "only a mistake of our own leads there: ExchangeMachineTests has every way to it"}
-NOT_UNDER_A_SANITIZER = {"overloaded": "most of the memory is then the sanitizer's"}
+# How much fits before memory or blocks run out is for tests of their own.
+ELSEWHERE = {"overloaded": "test_memory (blocks, HTTP/2) and test_attacks (the budget, HTTP/1.1) lead there"}
 NOT_OVER_HTTP2 = {
     "unsupported_version": "a head of HTTP/2 has no version in it (RFC 9113 §8.3.1)",
     "plain_http": "whoever speaks in clear by mistake speaks HTTP/1.1",
@@ -278,34 +278,6 @@ def upstream_overloaded(lab):
         return lab.ask("POST")
 
 
-def overloaded(lab):
-    """Answers that nobody reads, until those that come are told."""
-    def large(wire, asked):
-        wire.send(response(200, body=bytes(4 << 20 if asked.target == "/large" else 1)))
-        return True
-
-    lab.before_service(answer=large, memory={"budget": "24MiB"})
-    greedy, pause = [], threading.Event()
-    while len(greedy) < 600:
-        greedy.append(socket.socket())
-        greedy[-1].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        try:
-            greedy[-1].connect(lab.gateway.address())
-            greedy[-1].sendall(request(target="/large"))
-            answer = lab.ask()
-        except (OSError, Closed):
-            # Past all of the budget nobody is let in who could be told. Some go, which is seen at the next look, 100 ms on.
-            for sock in greedy[-5:]:
-                sock.close()
-            del greedy[-5:]
-            pause.wait(0.12)
-            continue
-        if answer.status == 503:
-            lab.held += greedy
-            return answer
-    raise AssertionError("600 answers of 4 MiB fit into 24 MiB")
-
-
 def tunnel(lab):
     client = lab.client()
     if lab.is_http2:
@@ -374,7 +346,6 @@ PROVOCATIONS = {
     "upstream_truncated": upstream_truncated,
     "upstream_timeout": upstream_timeout,
     "upstream_overloaded": upstream_overloaded,
-    "overloaded": overloaded,
     "draining": draining,
     "websocket_idle": websocket_idle,
     "client_closed": client_closed,
@@ -399,7 +370,7 @@ def test_the_program_tells_the_names_that_the_tests_know():
 
 
 def test_every_reason_has_a_provocation_or_says_why_not():
-    assert set(registry()) == set(PROVOCATIONS) | set(NOT_FROM_OUTSIDE)
+    assert set(registry()) == set(PROVOCATIONS) | set(NOT_FROM_OUTSIDE) | set(ELSEWHERE)
     assert not set(PROVOCATIONS) & set(NOT_FROM_OUTSIDE) and set(NOT_OVER_HTTP2) <= set(PROVOCATIONS)
 
 
@@ -417,8 +388,6 @@ def test_one_reason_is_explained_and_a_wrong_name_gets_the_nearest():
 def test_a_reason_is_provoked_and_told_alike_everywhere(lab, reason):
     if lab.is_http2 and reason in NOT_OVER_HTTP2:
         pytest.skip(NOT_OVER_HTTP2[reason])
-    if SANITIZER and reason in NOT_UNDER_A_SANITIZER:
-        pytest.skip(NOT_UNDER_A_SANITIZER[reason])
     answer = PROVOCATIONS[reason](lab)
     told = registry()[reason]
     if answer is None:
