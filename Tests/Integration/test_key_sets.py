@@ -148,11 +148,12 @@ def test_a_client_that_goes_away_waits_no_longer(gateways, upstream, issuer, key
     gateway = gateways(guarded(upstream, issuer.url()))
     assert status_of(gateway, key.token()) == 200
     issuer.hold()
-    lost = Client(gateway.address())
-    lost.send(b"GET /lost HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer " + other_key.token().encode() + b"\r\n\r\n")
+    # It is this one that has the issuer asked: a stream that is reset as soon as it is opened has never been a request.
     stream_client = Client2(gateway.address())
     number = stream_client.request("GET", "/reset", bearer2(other_key.token()))
     issuer.asked(2)
+    lost = Client(gateway.address())
+    lost.send(b"GET /lost HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer " + other_key.token().encode() + b"\r\n\r\n")
     lost.close()
     stream_client.reset(number)
     # Well before the second that it may wait, and before the issuer answers.
@@ -165,6 +166,8 @@ def test_a_client_that_goes_away_waits_no_longer(gateways, upstream, issuer, key
     stream_client.close()
 
 
+# A sanitizer's gateway does not check 256 signatures in the second that they may wait.
+@pytest.mark.unsanitized
 def test_the_lot_has_256_places_and_who_finds_none_is_told_to_come_again(gateways, upstream, issuer, key, other_key):
     config = guarded(upstream, issuer.url())
     config["workers"] = 1
