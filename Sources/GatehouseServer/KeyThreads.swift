@@ -1,61 +1,50 @@
 import LinuxIO
 import Synchronization
 
-/// The threads that look after key sets. The process ends after them: what they use, OpenSSL for one, is torn down by `exit(3)`.
+/// The threads that look after key sets, begun and joined by the control thread. The process ends after them: what they use,
+/// OpenSSL for one, is torn down by `exit(3)`.
 final class KeyThreads: Sendable {
-    private struct State {
-        var running: [Int: WorkThread] = [:]
-        /// Those whose work is done; to join one takes no time.
-        var ended: [WorkThread] = []
-        var next = 0
+    private struct Work {
+        let thread: WorkThread
+        let ending: Ending
     }
 
-    private let state = Mutex(State())
+    /// Set by a thread as its last act; to join it then takes no time.
+    private final class Ending: Sendable {
+        let isOver = Atomic(false)
+    }
+
+    private let begun = Mutex<[Work]>([])
 
     func start(_ work: @escaping @Sendable () -> Void) throws(SystemError) {
         joinEnded()
-        let result: Result<Void, SystemError> = state.withLock { state in
-            let number = state.next
-            state.next += 1
-            let threads = self
-            do throws(SystemError) {
-                // It comes to its end only when this lock is free, and finds itself among those that run.
-                state.running[number] = try WorkThread(name: "keys") {
-                    work()
-                    threads.end(number)
-                }
-                return .success(())
-            } catch {
-                return .failure(error)
-            }
+        let ending = Ending()
+        let thread = try WorkThread(name: "keys") {
+            work()
+            ending.isOver.store(true, ordering: .releasing)
         }
-        try result.get()
+        begun.withLock { $0.append(Work(thread: thread, ending: ending)) }
     }
 
-    private func end(_ number: Int) {
-        state.withLock { state in
-            if let thread = state.running.removeValue(forKey: number) { state.ended.append(thread) }
+    /// Joins those whose work is done; whether others are left.
+    @discardableResult private func joinEnded() -> Bool {
+        let (ended, isLeft) = begun.withLock { begun in
+            let ended = begun.filter { $0.ending.isOver.load(ordering: .acquiring) }
+            begun.removeAll { work in ended.contains { $0.ending === work.ending } }
+            return (ended, !begun.isEmpty)
         }
+        for work in ended { work.thread.join() }
+        return isLeft
     }
 
-    private func joinEnded() {
-        let ended = state.withLock { state in
-            let ended = state.ended
-            state.ended = []
-            return ended
-        }
-        for thread in ended { thread.join() }
-    }
-
-    /// Waits for all of them, but no longer than so many milliseconds: a name server may take its time, and then nothing is torn
-    /// down that such a thread uses.
+    /// Waits for all of them, but no longer than so many milliseconds: a name server may take its time, and its thread is left
+    /// behind then.
     func finish(milliseconds: Int) {
         guard var pause = try? Poller(capacity: 1) else { return }
         var left = milliseconds / 5
-        while left > 0, state.withLock({ !$0.running.isEmpty }) {
+        while joinEnded(), left > 0 {
             _ = pause.wait(milliseconds: 5)
             left -= 1
         }
-        joinEnded()
     }
 }
