@@ -71,7 +71,8 @@ private final class House: @unchecked Sendable {
                 log: AccessLogRing(ring: ring, isSleeping: isSleeping, wakeNumber: -1, isOn: true),
                 events: AccessLogRing(
                     ring: ByteRing(capacity: 1 << 16), isSleeping: isSleeping, wakeNumber: -1, isOn: false),
-                names: names, pressure: pressure, mailbox: mailbox, neighbours: Neighbours([mailbox]),
+                tellsHandshakes: false, names: names, pressure: pressure, mailbox: mailbox,
+                neighbours: Neighbours([mailbox]),
                 keyCells: SharedCells(count: 2), keyWishes: try Mailbox(capacity: 8))
             worker = Worker(settings: settings, snapshot: makeSnapshot(labels), seed: 5)
             loop = try EventLoop(timers: 16384, pending: 64)
@@ -190,7 +191,8 @@ private func makeSnapshot(_ labels: Labels) -> Snapshot {
             ListenerPlan(
                 label: labels.listener, name: Array("main".utf8), tls: nil, allowsHTTP1: true,
                 allowsHTTP2: true, handshakeTimeout: second, handshakesInFlight: 8, connectionsPerClient: 64,
-                requiresPreamble: false, securePort: 0, connections: 64)
+                requiresPreamble: false, securePort: 0, connections: 64, bindsAuthority: false,
+                transportSecurity: [])
         },
         http: HTTPSettings(
             limits: HeadLimits(requestLine: 1024, head: 4096, fields: 32), headTimeout: 2 * second,
