@@ -89,10 +89,10 @@ def crowd(address, count, protocol, tls):
     return sockets
 
 
-def pss_bytes(pid):
-    """The process's proportional share of resident memory."""
+def pss_bytes(pid, kind="Pss"):
+    """The process's proportional share of resident memory; `Pss_Anon` is that without pages of files."""
     with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as rollup:
         for line in rollup:
-            if line.startswith("Pss:"):
+            if line.startswith(kind + ":"):
                 return int(line.split()[1]) * 1024
     raise AssertionError("no Pss")
