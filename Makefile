@@ -95,12 +95,12 @@ format: ## put the sources into the house format
 
 asan: ## unit and integration tests under AddressSanitizer; UNIT=1 for the unit tests alone
 	$(GATEWAY) build --build-tests $(ASAN_FLAGS)
-	$(GATEWAY) test --skip-build --skip HouseTests $(ASAN_FLAGS)
+	GATEHOUSE_SANITIZER=address $(GATEWAY) test --skip-build --skip HouseTests $(ASAN_FLAGS)
 	$(if $(UNIT),,GATEHOUSE_SANITIZER=address GATEHOUSE_BIN=$(CURDIR)/.build-asan/debug/gatehouse $(PYTEST) Tests/Integration Tests/ConformanceTests)
 
 tsan: ## unit and integration tests under ThreadSanitizer; UNIT=1 for the unit tests alone
 	$(GATEWAY) build --build-tests $(TSAN_FLAGS)
-	$(NO_ASLR) env $(GATEWAY) test --skip-build --skip HouseTests $(TSAN_FLAGS)
+	$(NO_ASLR) env GATEHOUSE_SANITIZER=thread $(GATEWAY) test --skip-build --skip HouseTests $(TSAN_FLAGS)
 	$(if $(UNIT),,GATEHOUSE_SANITIZER=thread GATEHOUSE_BIN=$(CURDIR)/.build-tsan/debug/gatehouse $(NO_ASLR) $(PYTEST) Tests/Integration Tests/ConformanceTests)
 
 fuzz: ## fuzz targets for SECS seconds each, after their committed inputs; NAME= for one of them, SECS=0 for those alone

@@ -1,5 +1,6 @@
 import Config
 import TLS
+import Telemetry
 
 /// When the certificates of all listeners end, for metrics and warnings.
 struct CertificateEnds: Sendable {
@@ -57,22 +58,9 @@ struct CertificateEnds: Sendable {
         var text = "# HELP \(name) Seconds until a listener's certificate ends; below 0 it has.\n"
         text += "# TYPE \(name) gauge\n"
         for entry in entries {
-            let labels = "listener=\"\(entry.listener)\",file=\"\(CertificateEnds.escaped(entry.file))\""
+            let labels = "listener=\"\(entry.listener)\",file=\"\(PrometheusText.escaped(entry.file))\""
             text += "\(name){\(labels)} \(entry.endSeconds - wallSeconds)\n"
         }
         return text
-    }
-
-    private static func escaped(_ text: String) -> String {
-        var result = ""
-        for scalar in text.unicodeScalars {
-            switch scalar {
-            case "\\": result += "\\\\"
-            case "\"": result += "\\\""
-            case "\n": result += "\\n"
-            default: result.unicodeScalars.append(scalar)
-            }
-        }
-        return result
     }
 }

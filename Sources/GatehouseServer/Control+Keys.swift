@@ -76,7 +76,7 @@ extension Control {
         // What is being taken is fresh.
         guard keyDuties[index].phase != .taking else { return }
         log.tell(.error, "keys_dropped", [("issuer", source.issuer), source.place])
-        _ = fleet.apart { $0.dropKeys(of: source) }
+        _ = fleet.apart("keys") { $0.dropKeys(of: source) }
     }
 
     /// Looks whether a file is another than it was. A file that is missing is looked for again: it is being replaced.
@@ -86,7 +86,7 @@ extension Control {
             let material = fleet.household.keys.material(of: source.identity), material.fileState != state
         else { return }
         keyDuties[index].phase = .taking
-        let isBegun = fleet.apart { fleet in
+        let isBegun = fleet.apart("keys") { fleet in
             let taking = fleet.readKeys(of: source, path: path, state: state, from: origin)
             _ = fleet.mail.send(.keysTaken(source: source.identity, taking, origin))
         }
@@ -101,7 +101,7 @@ extension Control {
         keyDuties[index].phase = .opening
         // Before anything else: from here on a worker that needs a key waits for this fetch.
         fleet.keyCells.store(1, at: source.cell + 1)
-        if !fleet.apart({ $0.openDoor(to: source) }) {
+        if !fleet.apart("keys", { $0.openDoor(to: source) }) {
             fetchFailed(index, .own("no thread"), &loop)
         }
     }
@@ -153,7 +153,7 @@ extension Control {
             let source = keyDuties[index].source
             keyDuties[index].phase = .taking
             keyDuties[index].maxAgeSeconds = answer.maxAgeSeconds
-            let isBegun = fleet.apart { fleet in
+            let isBegun = fleet.apart("keys") { fleet in
                 let taking = fleet.take(answer.bytes, for: source, from: .issuer, state: nil)
                 _ = fleet.mail.send(.keysTaken(source: source.identity, taking, .issuer))
             }

@@ -62,6 +62,7 @@ struct Control: ~Copyable {
         _ = loop.timers.schedule(Token(kind: Kind.memory, id: .none), at: loop.now + memoryPause)
         try control.openAdmin(&loop)
         control.syncKeys(&loop)
+        fleet.awaitWorkers()
         Machine.dropStartPages()
         fleet.budget.begin(allocatedBytes: options.allocatedBytes())
         Machine.notify("READY=1")

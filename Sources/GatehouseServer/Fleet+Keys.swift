@@ -23,13 +23,13 @@ enum KeyTaking: Sendable {
 // on threads of their own, never on the control loop.
 extension Fleet {
     /// Does `work` on a thread that ends with it. `false` when there was none to be had.
-    func apart(_ work: @escaping @Sendable (Fleet) -> Void) -> Bool {
+    func apart(_ name: String, _ work: @escaping @Sendable (Fleet) -> Void) -> Bool {
         let fleet = self
         do {
-            try keyThreads.start { work(fleet) }
+            try controlThreads.start(name) { work(fleet) }
             return true
         } catch {
-            log.tell(.error, "thread_failed", [("thread", "keys"), ("reason", error.text)])
+            log.tell(.error, "thread_failed", [("thread", name), ("reason", error.text)])
             return false
         }
     }

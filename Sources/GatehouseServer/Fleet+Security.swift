@@ -44,17 +44,11 @@ extension Fleet {
     /// Reads changed files and gives every worker what came of them. On a thread of its own, as a reload, and like one at a
     /// time.
     func beginRefresh() {
-        let fleet = self
-        do {
-            let thread = try WorkThread(name: "refresh") {
-                fleet.refresh()
-                _ = fleet.mail.send(.reloadEnded)
-            }
-            thread.detach()
-        } catch {
-            log.tell(.error, "thread_failed", [("thread", "refresh"), ("reason", error.text)])
-            _ = mail.send(.reloadEnded)
+        let isBegun = apart("refresh") { fleet in
+            fleet.refresh()
+            _ = fleet.mail.send(.reloadEnded)
         }
+        if !isBegun { _ = mail.send(.reloadEnded) }
     }
 
     private func refresh() {

@@ -50,7 +50,7 @@ final class Fleet: Sendable {
     let keyWishes: Mailbox<UInt64>
     /// Held by whoever gives key sets to workers.
     let keyDelivery = Mutex(())
-    let keyThreads = KeyThreads()
+    let controlThreads = ControlThreads()
     private let logThread: LogThread
     private let logNumber: Int32
     private let threads = Mutex<[WorkThread]>([])
@@ -245,6 +245,19 @@ final class Fleet: Sendable {
         }
     }
 
+    /// How long a worker may take to make its tables before the others begin without it.
+    static let startMilliseconds = 5000
+
+    /// Waits until each worker has made its tables and taken its first snapshot. What is allocated from then on is for clients.
+    func awaitWorkers() {
+        guard var pause = try? Poller(capacity: 1) else { return }
+        var left = Fleet.startMilliseconds
+        while left > 0, (0..<workers).contains(where: { generations.load($0) == 0 }) {
+            _ = pause.wait(milliseconds: 1)
+            left -= 1
+        }
+    }
+
     private func spawn(_ name: String, _ body: @escaping @Sendable () -> Void) {
         do {
             let thread = try WorkThread(name: name, body)
@@ -259,15 +272,12 @@ final class Fleet: Sendable {
     /// Builds the file's configuration whole and gives it to every worker, or keeps what runs and says why. On a thread
     /// of its own, so that the control loop goes on.
     func beginReload() {
-        let fleet = self
-        do {
-            let thread = try WorkThread(name: "reload") {
-                fleet.reload()
-                _ = fleet.mail.send(.reloadEnded)
-            }
-            thread.detach()
-        } catch {
-            log.tell(.error, "reload_refused", [("reason", error.text)])
+        let isBegun = apart("reload") { fleet in
+            fleet.reload()
+            _ = fleet.mail.send(.reloadEnded)
+        }
+        if !isBegun {
+            log.tell(.error, "reload_refused", [("reason", "there is no thread to be had")])
             _ = mail.send(.reloadEnded)
         }
     }
@@ -405,7 +415,7 @@ final class Fleet: Sendable {
         state.withLock { $0.listeners.closeAll() }
         logThread.stop()
         for thread in threads.withLock({ $0 }) { thread.join() }
-        keyThreads.finish(milliseconds: 2000)
+        controlThreads.finish(milliseconds: 2000)
     }
 }
 

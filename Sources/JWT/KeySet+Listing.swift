@@ -31,37 +31,12 @@ extension KeySet {
             let set = try KeySet(file: file, algorithms: algorithms)
             return set.described(from: 0)
         }
-        var reader = JSONReader(file, maxBytes: KeySet.mostBytes)
-        guard try KeySet.next(&reader) == .objectStart else { throw .notRecognised }
-        var found: [KeyDescription]?
-        while case .name(let name) = try KeySet.next(&reader) {
-            let first = try KeySet.next(&reader)
-            guard name.equals("keys", in: file) else {
-                try KeySet.skip(&reader, first)
-                continue
-            }
-            guard first == .arrayStart else { throw .noKeysArray }
-            found = try describeKeys(&reader, file, algorithms)
-        }
-        guard let found else { throw .noKeysArray }
-        _ = try KeySet.next(&reader)
-        return found
-    }
-
-    private static func describeKeys(
-        _ reader: inout JSONReader, _ file: RawSpan, _ algorithms: SignatureAlgorithms
-    ) throws(KeySetError) -> [KeyDescription] {
         var found: [KeyDescription] = []
         var set = KeySet(for: algorithms)
-        while true {
-            let token = try KeySet.next(&reader)
-            if token == .arrayEnd { return found }
-            let index = found.count
-            guard index < KeySet.mostKeys else { throw .tooManyKeys }
-            guard token == .objectStart else { throw .notAnObject(index: index) }
-            let jwk = try JWK(&reader, file, index: index)
+        try KeySet.forEachKey(of: file) { (file, jwk, index) throws(KeySetError) in
             found.append(set.describe(jwk, file, index: index))
         }
+        return found
     }
 
     private mutating func describe(_ jwk: JWK, _ file: RawSpan, index: Int) -> KeyDescription {

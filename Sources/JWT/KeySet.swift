@@ -141,12 +141,26 @@ public struct KeySet: ~Copyable, Sendable {
     // MARK: - JWKS
 
     private mutating func readSet(_ file: RawSpan) throws(KeySetError) {
-        var reader = JSONReader(file, maxBytes: KeySet.mostBytes)
-        var isFound = false
         var unnamed: Int?
+        try KeySet.forEachKey(of: file) { (file, jwk, index) throws(KeySetError) in
+            let usable = try jwk.usable(file, algorithms, index: index)
+            guard !usable.isEmpty else { return }
+            if jwk.kid == nil { unnamed = index }
+            try add(jwk, file, usable, index: index)
+        }
+        guard keys.count > 0 else { throw .noUsableKey }
+        if let unnamed, keys.count > 1 { throw .noKeyID(index: unnamed) }
+    }
+
+    /// Hands each key of the set to `body`, with the file and the key's place in the list (RFC 7517 §5).
+    static func forEachKey(
+        of file: RawSpan, _ body: (RawSpan, JWK, Int) throws(KeySetError) -> Void
+    ) throws(KeySetError) {
+        var reader = JSONReader(file, maxBytes: KeySet.mostBytes)
         do throws(JSONError) {
             guard try reader.next() == .objectStart else { throw .badByte(offset: 0) }
         } catch { throw .json(error) }
+        var isFound = false
         while case .name(let name) = try KeySet.next(&reader) {
             let first = try KeySet.next(&reader)
             guard name.equals("keys", in: file) else {
@@ -155,31 +169,18 @@ public struct KeySet: ~Copyable, Sendable {
             }
             guard first == .arrayStart else { throw .noKeysArray }
             isFound = true
-            try readKeys(&reader, file, &unnamed)
+            var index = 0
+            while true {
+                let token = try KeySet.next(&reader)
+                if token == .arrayEnd { break }
+                guard index < KeySet.mostKeys else { throw .tooManyKeys }
+                guard token == .objectStart else { throw .notAnObject(index: index) }
+                try body(file, try JWK(&reader, file, index: index), index)
+                index += 1
+            }
         }
         guard isFound else { throw .noKeysArray }
         _ = try KeySet.next(&reader)
-        guard keys.count > 0 else { throw .noUsableKey }
-        if let unnamed, keys.count > 1 { throw .noKeyID(index: unnamed) }
-    }
-
-    private mutating func readKeys(
-        _ reader: inout JSONReader, _ file: RawSpan, _ unnamed: inout Int?
-    ) throws(KeySetError) {
-        var index = 0
-        while true {
-            let token = try KeySet.next(&reader)
-            if token == .arrayEnd { return }
-            guard index < KeySet.mostKeys else { throw .tooManyKeys }
-            guard token == .objectStart else { throw .notAnObject(index: index) }
-            let jwk = try JWK(&reader, file, index: index)
-            let usable = try jwk.usable(file, algorithms, index: index)
-            if !usable.isEmpty {
-                if jwk.kid == nil { unnamed = index }
-                try add(jwk, file, usable, index: index)
-            }
-            index += 1
-        }
     }
 
     mutating func add(

@@ -85,9 +85,6 @@ public struct WorkThread: Sendable {
         self.thread = thread
     }
 
-    /// Lets the thread go: its memory is given back when its body returns. `join` must not follow.
-    public func detach() { _ = cl_thread_detach(thread) }
-
     /// Waits until the thread's body has returned.
     public func join() { _ = cl_thread_join(thread) }
 }

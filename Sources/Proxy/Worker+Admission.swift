@@ -98,19 +98,7 @@ extension Worker {
             return .overloaded
         }
 
-        // The path, in the one form that is matched and forwarded.
-        pathBlock.removeAll()
-        var usesPathBlock = false
-        if requestHead.path.count == 1, bytes[requestHead.path.lowerBound] == UInt8(ascii: "*") {
-            // OPTIONS * is about the server as a whole (RFC 9110 §9.3.7), which here is nobody's.
-        } else {
-            let merges = snapshots[current].http.mergesSlashes
-            switch PathForm.normalize(bytes[requestHead.path], mergeSlashes: merges, into: &pathBlock) {
-            case .unchanged: break
-            case .rewritten: usesPathBlock = true
-            case .refused: return .badTarget
-            }
-        }
+        guard let usesPathBlock = normalizePath(bytes) else { return .badTarget }
         if usesPathBlock {
             let path = apart(&exchanges, pathBlock) { $0[id].keep($1.bytes, limit: 512) }
             exchanges[id].facts.path = path
@@ -118,13 +106,9 @@ extension Worker {
             exchanges[id].facts.path = exchanges[id].facts.target
         }
 
-        let found =
-            usesPathBlock
-            ? snapshots[current].table.match(
-                host: bytes[requestHead.authority], path: pathBlock.bytes, listener: listener)
-            : snapshots[current].table.match(
-                host: bytes[requestHead.authority], path: bytes[requestHead.path], listener: listener)
-        guard let route = found else { return .noRoute }
+        guard let route = findRoute(bytes, usesPathBlock: usesPathBlock, listener: listener) else {
+            return .noRoute
+        }
         takePlan(id, route)
 
         if requestHead.framing != .none, requestHead.fields.hasContentType("application/grpc", in: bytes) {
@@ -145,6 +129,30 @@ extension Worker {
         return judgeToken(
             id, route, bytes, usesPathBlock: usesPathBlock, peer: peer, isTrusted: isTrusted, mayWait: true,
             &loop)
+    }
+
+    /// The path, in the one form that is matched and forwarded: whether that form stands in `pathBlock`, where it is another than
+    /// came. `nil` when it is refused.
+    @inline(__always) mutating func normalizePath(_ bytes: RawSpan) -> Bool? {
+        pathBlock.removeAll()
+        // OPTIONS * is about the server as a whole (RFC 9110 §9.3.7), which here is nobody's.
+        if requestHead.path.count == 1, bytes[requestHead.path.lowerBound] == UInt8(ascii: "*") {
+            return false
+        }
+        let merges = snapshots[current].http.mergesSlashes
+        switch PathForm.normalize(bytes[requestHead.path], mergeSlashes: merges, into: &pathBlock) {
+        case .unchanged: return false
+        case .rewritten: return true
+        case .refused: return nil
+        }
+    }
+
+    @inline(__always) mutating func findRoute(_ bytes: RawSpan, usesPathBlock: Bool, listener: Int) -> Int? {
+        usesPathBlock
+            ? snapshots[current].table.match(
+                host: bytes[requestHead.authority], path: pathBlock.bytes, listener: listener)
+            : snapshots[current].table.match(
+                host: bytes[requestHead.authority], path: bytes[requestHead.path], listener: listener)
     }
 
     /// What is decided by the token, and after it. `mayWait`: an unknown key may be waited for, which `keyWait` of the

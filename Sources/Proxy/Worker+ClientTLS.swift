@@ -33,7 +33,7 @@ extension Worker {
         tellHandshake(id, loop)
     }
 
-    private static func kind(of failure: TLSFailure) -> HandshakeFailure {
+    static func kind(of failure: TLSFailure) -> HandshakeFailure {
         switch failure {
         case .noSharedCipher: .noSharedCipher
         case .unsupportedVersion: .unsupportedVersion

@@ -178,30 +178,17 @@ extension Worker {
         else {
             return .noRoute
         }
-        pathBlock.removeAll()
-        var usesPathBlock = false
-        if requestHead.path.count == 1, bytes[requestHead.path.lowerBound] == UInt8(ascii: "*") {
-            // As it was when it was first looked at.
-        } else {
-            let merges = snapshots[current].http.mergesSlashes
-            switch PathForm.normalize(bytes[requestHead.path], mergeSlashes: merges, into: &pathBlock) {
-            case .unchanged: break
-            case .rewritten: usesPathBlock = true
-            case .refused: return .badTarget
-            }
-        }
+        guard let usesPathBlock = normalizePath(bytes) else { return .badTarget }
         if exchanges[id].snapshot != current {
             unpin(id)
             exchanges[id].snapshot = current
             snapshots[current].pins &+= 1
             exchanges[id].facts.generation = snapshots[current].generation
             exchanges[id].route = -1
-            let found =
-                usesPathBlock
-                ? snapshots[current].table.match(
-                    host: bytes[requestHead.authority], path: pathBlock.bytes, listener: listener)
-                : snapshots[current].table.match(
-                    host: bytes[requestHead.authority], path: bytes[requestHead.path], listener: listener)
+            if snapshots[current].listeners[listener].bindsAuthority, !coversAuthority(id, bytes) {
+                return .misdirected
+            }
+            let found = findRoute(bytes, usesPathBlock: usesPathBlock, listener: listener)
             guard let found, snapshots[current].listeners[listener].securePort == 0 else { return .noRoute }
             takePlan(id, found)
             // What was told, and counted, of the old route's limits is of no use with the new one's.

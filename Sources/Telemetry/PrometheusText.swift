@@ -47,7 +47,7 @@ public struct PrometheusText {
     }
 
     /// The exposition format escapes backslash, quote and line feed in a label's value, and nothing else.
-    static func escaped(_ value: String) -> String {
+    public static func escaped(_ value: String) -> String {
         var result = ""
         for scalar in value.unicodeScalars {
             switch scalar {

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from harness.gateway import binary, plain
-from harness.tokens import base64url, bearer, key_set
+from harness.tokens import base64url, bearer
 
 pytestmark = pytest.mark.bound(60)
 
@@ -22,13 +22,6 @@ def config_of(upstream, keys):
         {"name": "write", "match": {"prefix": "/"}, "to": "up", "require": {"scopes": ["doc:write"]}},
         {"name": "open", "match": {"prefix": "/open"}, "to": "up", "auth": "none"}]
     return config
-
-
-@pytest.fixture
-def keys_file(tmp_path, key):
-    file = tmp_path / "jwks.json"
-    file.write_text(key_set(key))
-    return file
 
 
 def check(file, token, *options, stdin=None):

@@ -1,5 +1,6 @@
 """Memory: what a request takes it gives back (acceptance 5, the proof at run time, seen from outside)."""
 
+import contextlib
 import http.client
 import re
 import select
@@ -7,12 +8,13 @@ import time
 
 import pytest
 
+from harness import crowd
 from harness.bound import FULL, PATIENCE, until
 from harness.gateway import plain
 from harness.http2 import Client2, Stream
 from harness.http2 import problem as problem2
 from harness.upstream2 import Upstream2
-from harness.wire import request, response
+from harness.wire import Client, request, response
 
 WARM = 10_000 if FULL else 2_000
 COUNTED = 50_000 if FULL else 10_000
@@ -152,3 +154,21 @@ def test_without_blocks_new_exchanges_are_refused_and_later_ones_served(gateways
     client = clients(gateway)
     until(lambda: client.ask().status == 200, "a request is served")
     service.close()
+
+
+@pytest.mark.unsanitized
+def test_a_shortage_ends_with_those_who_made_it(gateways, upstream, certificate):
+    """What the workers make at the start and keep for later is not held against a small budget: it takes clients to fill it,
+    and when they have gone there is room again."""
+    gateway = gateways(plain(upstream, workers=1, memory={"budget": "16MiB"}, listeners={"secure": {
+        "bind": ["127.0.0.1:0"], "connections": {"per_client": 100_000}, "tls": certificate.settings()}}))
+
+    def status():
+        with contextlib.closing(Client(gateway.address("http"))) as client:
+            return client.ask().status
+
+    sockets = crowd.fill(gateway.address("secure"), certificate.client(), lambda: status() == 503)
+    assert len(sockets) > 300
+    for sock in sockets:
+        sock.close()
+    until(lambda: status() == 200, "an answer of the service")

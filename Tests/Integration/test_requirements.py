@@ -5,7 +5,7 @@ import pytest
 from harness.gateway import plain
 from harness.http2 import Client2
 from harness.http2 import problem as problem2
-from harness.tokens import bearer, bearer2, key_set
+from harness.tokens import bearer, bearer2
 from harness.wire import problem
 
 ROUTES = [
@@ -23,13 +23,6 @@ def requiring(upstream, keys, routes=None):
     config["defaults"] = {"auth": "main", "limits": []}
     config["routes"] = routes or ROUTES
     return config
-
-
-@pytest.fixture
-def keys_file(tmp_path, key):
-    file = tmp_path / "jwks.json"
-    file.write_text(key_set(key))
-    return file
 
 
 @pytest.fixture

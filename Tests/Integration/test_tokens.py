@@ -25,13 +25,6 @@ def guarded(upstream, keys, **change):
 
 
 @pytest.fixture
-def keys_file(tmp_path, key):
-    file = tmp_path / "jwks.json"
-    file.write_text(key_set(key))
-    return file
-
-
-@pytest.fixture
 def guard(gateways, upstream, keys_file):
     return gateways(guarded(upstream, keys_file))
 

@@ -12,22 +12,8 @@ from harness.authority import Authority
 from harness.bound import until
 from harness.gateway import plain
 from harness.http2 import Client2
-from harness.upstream2 import Upstream2, echo
+from harness.upstream2 import echo
 from harness.wire import Closed, chunked, problem, request
-
-
-@pytest.fixture
-def services():
-    """Makes services of HTTP/2."""
-    made = []
-
-    def make(*arguments, **options):
-        made.append(Upstream2(*arguments, **options))
-        return made[-1]
-
-    yield make
-    for service in made:
-        service.close()
 
 
 def before(service, scheme="h2c", workers=1, **change):

@@ -13,24 +13,10 @@ from harness.authority import Authority
 from harness.bound import until
 from harness.gateway import plain
 from harness.http2 import Client2
-from harness.upstream2 import Upstream2, echo
+from harness.upstream2 import echo
 from harness.wire import Client, problem, request
 
 STREAMS = h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS
-
-
-@pytest.fixture
-def services():
-    """Makes services of HTTP/2."""
-    made = []
-
-    def make(*arguments, **options):
-        made.append(Upstream2(*arguments, **options))
-        return made[-1]
-
-    yield make
-    for service in made:
-        service.close()
 
 
 def before(*services, scheme="h2c", connect="2s", host="127.0.0.1"):

@@ -213,18 +213,19 @@ private struct Bucket {
     }
 }
 
-@Suite("Threads") struct LimitThreadTests {
-    private func onFourThreads(_ body: @escaping @Sendable (Int) -> Void) {
-        let done = DispatchSemaphore(value: 0)
-        for index in 0..<4 {
-            Thread {
-                body(index)
-                done.signal()
-            }.start()
-        }
-        for _ in 0..<4 { done.wait() }
+/// Runs it on four threads at once, each with its number, and waits for all.
+func onFourThreads(_ body: @escaping @Sendable (Int) -> Void) {
+    let done = DispatchSemaphore(value: 0)
+    for index in 0..<4 {
+        Thread {
+            body(index)
+            done.signal()
+        }.start()
     }
+    for _ in 0..<4 { done.wait() }
+}
 
+@Suite("Threads") struct LimitThreadTests {
     private final class Shared: Sendable {
         let admitted = Atomic<Int>(0)
         let arrivals = Atomic<Int>(0)

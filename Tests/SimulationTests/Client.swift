@@ -1,18 +1,3 @@
-import LinuxIO
-
-/// Somebody who asks the gateway.
-protocol Caller: AnyObject {
-    /// Whether nothing more will come of it by itself.
-    var isIdle: Bool { get }
-    /// How many requests nobody has answered.
-    var unanswered: Int { get }
-    func act(listener: Int32?)
-    /// Goes away: politely, or not.
-    func leave()
-    /// Judges what it got in a schedule without faults.
-    func judge(isNarrow: Bool)
-}
-
 /// A client of HTTP/1.1: sends its requests, one after the other or all at once, and judges every byte that comes back.
 final class Client: Caller {
     fileprivate let world: World
@@ -72,14 +57,7 @@ final class Client: Caller {
                 isDone = true
                 return
             }
-            let address = SocketAddress(
-                high: 0, low: UInt64(10 + number).byteSwapped | 0xffff << 16, port: UInt16(40000 + number),
-                isV6: false)
-            let made = world.kernel.connect(to: listener, address: address)
-            if world.chance.oneIn(3) { made.capacity = [1, 200, 5000, 20_000][world.chance.below(4)] }
-            if world.chance.oneIn(4) { made.window = [64, 3000, 30_000][world.chance.below(3)] }
-            world.trace("client \(number) connects as wire \(made.number)")
-            wire = made
+            wire = world.connect(client: number, to: listener, with: "HTTP/1.1")
             return
         }
         read(wire)
@@ -97,22 +75,7 @@ final class Client: Caller {
             isDone = true
             return
         }
-        let way = world.mood == .rough ? world.chance.below(4) : 0
-        world.trace(
-            "client \(number) leaves (\(["closes", "resets", "half-closes", "half-closes and reads no more"][way]))"
-        )
-        switch way {
-        case 1:
-            wire.reset(&world.chance)
-            isDone = true
-        case 2, 3:
-            wire.finish()
-            leavesAt = .max
-            if way == 3 { stalledUntil = .max }
-        default:
-            wire.close()
-            isDone = true
-        }
+        isDone = world.leave(wire, client: number, leavesAt: &leavesAt, stalledUntil: &stalledUntil)
     }
 
     private func send(_ wire: Wire) {

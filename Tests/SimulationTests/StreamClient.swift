@@ -100,13 +100,7 @@ final class StreamClient: Caller {
     }
 
     private func connect(to listener: Int32) {
-        let address = SocketAddress(
-            high: 0, low: UInt64(10 + number).byteSwapped | 0xffff << 16, port: UInt16(40000 + number),
-            isV6: false)
-        let wire = world.kernel.connect(to: listener, address: address)
-        if world.chance.oneIn(3) { wire.capacity = [1, 200, 5000, 20_000][world.chance.below(4)] }
-        if world.chance.oneIn(4) { wire.window = [64, 3000, 30_000][world.chance.below(3)] }
-        world.trace("client \(number) connects as wire \(wire.number), with HTTP/2")
+        let wire = world.connect(client: number, to: listener, with: "HTTP/2")
         peer = StreamPeer(world, wire, isClient: true, "client \(number)")
     }
 
@@ -116,20 +110,7 @@ final class StreamClient: Caller {
             isDone = true
             return
         }
-        let way = world.mood == .rough ? world.chance.below(4) : 0
-        world.trace("client \(number) leaves, way \(way)")
-        switch way {
-        case 1:
-            wire.reset(&world.chance)
-            isDone = true
-        case 2, 3:
-            wire.finish()
-            leavesAt = .max
-            if way == 3 { stalledUntil = .max }
-        default:
-            wire.close()
-            isDone = true
-        }
+        isDone = world.leave(wire, client: number, leavesAt: &leavesAt, stalledUntil: &stalledUntil)
     }
 
     // MARK: Requests

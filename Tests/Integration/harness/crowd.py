@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import threading
 
 from .bound import PATIENCE
 from .wire import Closed
@@ -52,6 +53,18 @@ def connect(address, tls=None, protocol="h2"):
         assert sock.selected_alpn_protocol() in (protocol, None), sock.selected_alpn_protocol()
     sock.settimeout(PATIENCE)
     return sock
+
+
+def fill(address, tls, is_full, most=3000):
+    """Connects with TLS until `is_full()`; the sockets. A connection is some KiB. They come slowly, since memory is looked at
+    ten times a second at the most and should not be past the first of its levels by then."""
+    sockets, pause = [], threading.Event()
+    while len(sockets) < most:
+        sockets += [connect(address, tls, None) for _ in range(10)]
+        if is_full():
+            return sockets
+        pause.wait(0.02)
+    raise AssertionError(f"{most} connections are not enough")
 
 
 def ask_http2(sock):

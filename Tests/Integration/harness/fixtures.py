@@ -8,8 +8,9 @@ import pytest
 
 from .bound import FULL, PATIENCE, SANITIZER
 from .gateway import Gateway, plain
-from .tokens import Certificate, Key
+from .tokens import Certificate, Key, key_set
 from .upstream import Upstream
+from .upstream2 import Upstream2
 from .wire import Client
 
 
@@ -45,18 +46,29 @@ def bound(request):
     signal.signal(signal.SIGALRM, before)
 
 
-@pytest.fixture
-def upstreams():
-    """Makes upstreams."""
+def _making(kind):
+    """Makes as many of the kind as a test wants, and closes them behind it."""
     made = []
 
     def make(*arguments, **options):
-        made.append(Upstream(*arguments, **options))
+        made.append(kind(*arguments, **options))
         return made[-1]
 
     yield make
-    for upstream in made:
-        upstream.close()
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def upstreams():
+    """Makes upstreams."""
+    yield from _making(Upstream)
+
+
+@pytest.fixture
+def services():
+    """Makes services of HTTP/2."""
+    yield from _making(Upstream2)
 
 
 @pytest.fixture
@@ -120,6 +132,14 @@ def certificate(tmp_path_factory):
 @pytest.fixture(scope="session")
 def key(tmp_path_factory):
     return Key(tmp_path_factory.mktemp("key"), "key-1")
+
+
+@pytest.fixture
+def keys_file(tmp_path, key):
+    """The key set of `key`, as a file that a configuration may name."""
+    file = tmp_path / "jwks.json"
+    file.write_text(key_set(key))
+    return file
 
 
 @pytest.fixture(scope="session")

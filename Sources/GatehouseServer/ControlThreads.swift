@@ -1,9 +1,9 @@
 import LinuxIO
 import Synchronization
 
-/// The threads that look after key sets, begun and joined by the control thread. The process ends after them: what they use,
-/// OpenSSL for one, is torn down by `exit(3)`.
-final class KeyThreads: Sendable {
+/// The threads that do for the control thread what waits for disks and names, or takes long: reloads, key sets, certificates.
+/// It begins and joins them. The process ends after them: what they use, OpenSSL for one, is torn down by `exit(3)`.
+final class ControlThreads: Sendable {
     private struct Work {
         let thread: WorkThread
         let ending: Ending
@@ -16,10 +16,10 @@ final class KeyThreads: Sendable {
 
     private let begun = Mutex<[Work]>([])
 
-    func start(_ work: @escaping @Sendable () -> Void) throws(SystemError) {
+    func start(_ name: String, _ work: @escaping @Sendable () -> Void) throws(SystemError) {
         joinEnded()
         let ending = Ending()
-        let thread = try WorkThread(name: "keys") {
+        let thread = try WorkThread(name: name) {
             work()
             ending.isOver.store(true, ordering: .releasing)
         }
