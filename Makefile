@@ -15,7 +15,7 @@ SEED ?=
 # Debian packages, by what needs them. The Swift toolchain (6.3) comes from swift.org.
 BUILD_PACKAGES := libssl-dev libnghttp2-dev libjemalloc-dev libyaml-dev libsodium-dev libsqlite3-dev
 DEMO_PACKAGES := $(BUILD_PACKAGES) openssl curl python3
-TEST_PACKAGES := $(DEMO_PACKAGES) nghttp2-client nginx-light wrk python3-pytest python3-h2 python3-grpcio python3-websockets python3-jwt python3-cryptography
+TEST_PACKAGES := $(DEMO_PACKAGES) nghttp2-client nginx-light wrk python3-pytest python3-pytest-xdist python3-h2 python3-grpcio python3-websockets python3-jwt python3-cryptography
 BENCH_PACKAGES := binutils strace valgrind
 PACKAGES ?= $(TEST_PACKAGES) $(BENCH_PACKAGES)
 
@@ -31,7 +31,9 @@ TSAN_FLAGS := --sanitize=thread $(STRICT) --scratch-path .build-tsan
 SIMULATION_FLAGS := -c release -Xswiftc -assert-config -Xswiftc Debug $(STRICT) --scratch-path .build-simulation
 SIMULATION := GATEHOUSE_SIMULATION=1 $(GATEWAY)
 BIN := $(CURDIR)/.build-gateway/release
-PYTEST := /usr/bin/python3 -B -m pytest -p no:cacheprovider -q
+# Tests of the running gateway wait more than they work: several at a time, those that measure by themselves.
+TEST_JOBS ?= 4
+PYTEST := /usr/bin/python3 -B -m pytest -p no:cacheprovider -q $(if $(filter-out 1,$(TEST_JOBS)),-n $(TEST_JOBS))
 LINTED := Package.swift Sources Tests
 
 # ThreadSanitizer's memory map collides with a kernel that randomises more bits than it knows; some containers refuse

@@ -47,6 +47,10 @@ extension ModelBuilder {
         let surroundings = RouteSurroundings(
             listeners: listeners.names,
             redirects: Set(listeners.settings.indices.filter { listeners.settings[$0].securePort != nil }),
+            asking: Set(
+                listeners.settings.indices.filter {
+                    listeners.settings[$0].tls?.clientCertificates.authorityFile != nil
+                }),
             issuers: issuers.names, limits: limits.names,
             services: services.names,
             ownFields: Set(

@@ -63,9 +63,8 @@ extension ModelBuilder {
             node, "per", default: .client,
             [
                 "client": .client, "subject": .subject, "consumer": .consumer, "route": .route,
-                "header:NAME": .header(""), "claim:NAME": .claim(""),
-            ],
-            notBuilt: ["certificate"])
+                "certificate": .certificate, "header:NAME": .header(""), "claim:NAME": .claim(""),
+            ])
     }
 
     mutating func concurrency(_ node: Node?) -> ConcurrencySettings? {

@@ -5,6 +5,8 @@ struct RouteSurroundings {
     let listeners: [String: Int]
     /// Those that send everything to https.
     let redirects: Set<Int>
+    /// Those that ask clients for certificates.
+    let asking: Set<Int>
     let issuers: [String: Int]
     let limits: [String: Int]
     let services: [String: Int]
@@ -87,15 +89,18 @@ extension ModelBuilder {
             }
         }
         let limits = map["limits"].map { limitReferences($0, surroundings) } ?? defaults.limits
-        if case .some(.none) = authentication {
-            checkSubjects(limits, surroundings, at: (map["limits"] ?? node).place)
-        }
         let requirement = requirement(map["require"], authentication)
         let concurrency = concurrency(map["concurrency"])
-        if case .some(.none) = authentication, let concurrency, concurrency.owner.needsToken {
-            report(
-                at: (map["concurrency"] ?? node).place,
-                "concurrency is per \(concurrency.owner.text), but this route has auth: none")
+        for limit in limits where surroundings.limitOwners.indices.contains(limit) {
+            let name = surroundings.limits.first { $0.value == limit }?.key ?? ""
+            checkOwner(
+                surroundings.limitOwners[limit], of: "limit \(name.shown)", authentication, listeners,
+                surroundings, at: (map["limits"] ?? node).place)
+        }
+        if let concurrency {
+            checkOwner(
+                concurrency.owner, of: "concurrency", authentication, listeners, surroundings,
+                at: (map["concurrency"] ?? node).place)
         }
         let inherited = service.flatMap {
             surroundings.timeouts.indices.contains($0) ? surroundings.timeouts[$0] : nil
@@ -125,13 +130,22 @@ extension ModelBuilder {
             requestFields: requestFields, responseFields: responseFields)
     }
 
-    /// A limit by subject where nobody is asked for a token has nobody to count.
-    private mutating func checkSubjects(_ limits: [Int], _ surroundings: RouteSurroundings, at place: Place) {
-        for limit in limits where surroundings.limitOwners.indices.contains(limit) {
-            let owner = surroundings.limitOwners[limit]
-            guard owner.needsToken else { continue }
-            let name = surroundings.limits.first { $0.value == limit }?.key ?? ""
-            report(at: place, "limit \(name.shown) is per \(owner.text), but this route has auth: none")
+    /// What counts by subject where nobody is asked for a token, or by certificate where nobody is asked for one, counts nobody.
+    private mutating func checkOwner(
+        _ owner: LimitOwner, of what: String, _ authentication: RouteSettings.Authentication?,
+        _ listeners: RouteSettings.Listeners, _ surroundings: RouteSurroundings, at place: Place
+    ) {
+        if owner.needsToken, case .some(.none) = authentication {
+            report(at: place, "\(what) is per \(owner.text), but this route has auth: none")
+        }
+        guard owner == .certificate else { return }
+        let isAsked =
+            switch listeners {
+            case .all: !surroundings.asking.isEmpty
+            case .only(let chosen): chosen.contains { surroundings.asking.contains($0) }
+            }
+        if !isAsked {
+            report(at: place, "\(what) is per certificate, but no listener of this route asks for one")
         }
     }
 

@@ -51,6 +51,8 @@ public enum LimitOwner: Sendable, Hashable {
     case consumer
     /// All requests of a route together.
     case route
+    /// The client's certificate.
+    case certificate
     /// The value of a request field, by its name.
     case header(String)
     /// The value of a claim, by its name.
@@ -63,6 +65,7 @@ public enum LimitOwner: Sendable, Hashable {
         case .subject: "subject"
         case .consumer: "consumer"
         case .route: "route"
+        case .certificate: "certificate"
         case .header(let name): "header:\(name)"
         case .claim(let name): "claim:\(name)"
         }
@@ -72,7 +75,7 @@ public enum LimitOwner: Sendable, Hashable {
     var needsToken: Bool {
         switch self {
         case .subject, .claim: true
-        case .client, .consumer, .route, .header: false
+        case .client, .consumer, .route, .certificate, .header: false
         }
     }
 }

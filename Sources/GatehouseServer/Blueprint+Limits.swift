@@ -37,6 +37,7 @@ extension Blueprint {
         case .subject: LimitKey(.subject)
         case .consumer: LimitKey(.consumer)
         case .route: LimitKey(.route)
+        case .certificate: LimitKey(.certificate)
         case .header(let name): LimitKey(.header, field: Array(name.utf8))
         case .claim(let name): LimitKey(.claim, claim: index(ofClaim: name, route))
         }
@@ -77,7 +78,7 @@ extension LimitOwner {
     /// Whether it is known only when the token is.
     fileprivate var isLate: Bool {
         switch self {
-        case .client, .route, .header: false
+        case .client, .route, .certificate, .header: false
         case .subject, .consumer, .claim: true
         }
     }

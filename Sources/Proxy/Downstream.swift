@@ -151,6 +151,12 @@ struct Downstream: ~Copyable {
     /// Says who the client is by its certificate.
     func writeIdentity(to writer: inout HeadWriter) { tls?.writeIdentity(to: &writer) }
 
+    /// The client by its certificate, `nil` when it has shown none.
+    @inline(never) func identityHash(_ hash: SipHash) -> (UInt64, UInt64)? {
+        guard hasIdentity else { return nil }
+        return tls?.clientHash(hash)
+    }
+
     /// Bytes that are on their way to the client in our hands.
     var queuedBytes: Int { plaintext.byteCount &+ outbound.byteCount }
 
@@ -265,6 +271,8 @@ extension TLSSession {
         if clientNames.byteCount > 0 { writer.field("X-Client-Cert-SAN: ", clientNames) }
         writer.field("X-Client-Cert-Fingerprint: ", clientFingerprint)
     }
+
+    func clientHash(_ hash: SipHash) -> (UInt64, UInt64) { hash.hash128(clientFingerprint) }
 }
 
 extension HTTP2Session {

@@ -7,6 +7,8 @@ public enum LimitSubject: UInt8, Sendable {
     case client
     /// The route: all that it is asked for together.
     case route
+    /// The client's certificate; who has shown none is not counted.
+    case certificate
     /// What a field of the request says; a request without it is not counted.
     case header
     /// The token's subject; who has none is not counted.
@@ -20,7 +22,7 @@ public enum LimitSubject: UInt8, Sendable {
     /// not cost us a signature check.
     var isKnownEarly: Bool {
         switch self {
-        case .client, .route, .header: true
+        case .client, .route, .certificate, .header: true
         case .subject, .consumer, .claim: false
         }
     }

@@ -506,7 +506,6 @@ extension Worker {
             if downstreams[id].endsByReset { resetOnceReceived(id, &loop) } else { close(id, &loop) }
             return
         }
-        if downstreams[id].phase == .lingering { return }
         if downstreams[id].lingersAfterFlush {
             downstreams[id].lingersAfterFlush = false
             downstreams[id].phase = .lingering
@@ -515,6 +514,7 @@ extension Worker {
             queue(downstream: id, &loop)
             return
         }
+        if downstreams[id].phase == .lingering { return }
         if downstreams[id].phase == .http2 {
             http2Flushed(id, &loop)
             return

@@ -149,6 +149,7 @@ extension Worker {
         switch subject {
         case .client: return clientHash(id, hash)
         case .route: return hash.hash128(snapshots[current].routes[route].name.span)
+        case .certificate: return downstreams[exchanges[id].downstream].identityHash(hash)
         case .header:
             guard let value = limitedField(route, index, bytes) else { return nil }
             return hash.hash128(bytes[value])

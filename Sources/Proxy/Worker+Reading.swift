@@ -94,7 +94,7 @@ extension Worker {
             queue(downstream: id, &loop)
             return false
         }
-        guard mayRead else {
+        guard mayRead || mayRead(from: id) else {
             awaitBlocks(downstream: id, &loop)
             return false
         }

@@ -36,7 +36,7 @@ extension Worker {
             queue(upstream: id, &loop)
             return .paused
         }
-        guard mayRead else {
+        guard mayRead || !isBody && blocks.canTake(Worker.keptBlocks) else {
             awaitBlocks(upstream: id, &loop)
             return .paused
         }

@@ -206,6 +206,9 @@ public struct Worker: ~Copyable {
     static var checksPerTurn: Int { 16 }
     /// Blocks that nothing is read into: what has been read can then always be encrypted, framed and sent.
     static var keptBlocks: Int { 16 }
+    /// Blocks besides that no long body is read into: a client that comes when those hold all others is heard, and told so, and
+    /// what was begun before gets its answer.
+    static var headBlocks: Int { 32 }
     /// Exchanges that wait for a key at once, and for how long, in nanoseconds.
     static var lotPlaces: Int { 256 }
     static var lotPatience: UInt64 { 1_000_000_000 }

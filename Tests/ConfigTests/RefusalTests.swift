@@ -7,10 +7,6 @@ import Testing
         "A key that this version knows and does not act on is refused by name, at its place",
         arguments: [
             ("admin: {socket: /run/x}", "9:9: 'socket' is not built yet in this version"),
-            (
-                "limits: {client: {rate: 1/s, per: certificate}}",
-                "4:35: 'certificate' is not built yet in this version"
-            ),
             ("resilience: {p: {retry: {attempts: 3}}}", "5:18: 'retry' is not built yet in this version"),
             ("resilience: {p: {eject: {after: 5}}}", "5:18: 'eject' is not built yet in this version"),
             ("resilience: {p: {breaker: {pending: 50}}}", "5:18: 'breaker' is not built yet in this version"),

@@ -450,6 +450,10 @@ import Testing
                 "8:70: limit 'user' is per subject, but this route has auth: none"
             ),
             (
+                "match: {prefix: /}, to: core, concurrency: {max: 1, per: certificate}",
+                "8:63: concurrency is per certificate, but no listener of this route asks for one"
+            ),
+            (
                 "match: {prefix: /}, to: core, body: {max: 2PiB}",
                 "8:62: max must be a size such as 512B, 64KiB, 10MiB or 2GiB, or none, found '2PiB'"
             ),

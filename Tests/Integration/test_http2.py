@@ -3,6 +3,7 @@
 import hashlib
 import os
 import threading
+import time
 
 import pytest
 
@@ -297,6 +298,20 @@ def test_a_flood_of_resets_ends_the_connection(gateways, upstream):
         assert client.goaways and client.goaways[-1][0] == 11
     with Client2(gateway.address()) as client:
         assert client.ask().status == 200
+
+
+def test_a_connection_error_ends_writing_with_its_goaway(gateways, upstream):
+    """RFC 9113 §5.4.1: GOAWAY, then the end. The gateway reads on for 2 s, so that no reset overtakes what it said; its own end
+    does not wait for that."""
+    gateway = gateways(plain(upstream))
+    with Client2(gateway.address()) as client:
+        assert client.ask().status == 200
+        # PING on a stream (§6.7).
+        began = time.monotonic()
+        client.socket.sendall(b"\x00\x00\x08\x06\x00\x00\x00\x00\x01" + bytes(8))
+        client.until_closed()
+        assert time.monotonic() - began < 1.5
+        assert client.goaways and client.goaways[-1][0] == 1
 
 
 def test_an_idle_connection_is_told_before_it_is_closed(gateways, upstream):

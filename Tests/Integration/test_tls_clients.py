@@ -3,6 +3,7 @@
 import socket
 import ssl
 import subprocess
+import threading
 import urllib.request
 
 import pytest
@@ -108,6 +109,53 @@ def test_a_service_of_http2_is_told_the_same(gateways, authority, edge, people, 
         assert fields["x-client-cert-subject"] == "CN=alice" and "x-client-cert-whatever" not in fields
     finally:
         upstream.close()
+
+
+@pytest.mark.parametrize("version", BOTH)
+def test_a_limit_counts_by_certificate(gateways, upstream, authority, edge, people, alice, version):
+    """Over both protocols and on resumed connections together; who shows none is not counted."""
+    settings = config(upstream, edge, client_certificates={"mode": "optional", "ca": str(people.cert)})
+    settings["limits"] = {"each": {"rate": "3/h", "per": "certificate"}}
+    settings["routes"][0]["limits"] = ["each"]
+    gateway = gateways(settings)
+
+    def statuses(pair, count, protocol="http/1.1", made=None):
+        make, key = (Client2, "authority") if protocol == "h2" else (Client, "host")
+        with make(gateway.address(), tls=made or context(authority, protocol, pair, version), name="edge.test") as client:
+            return [client.ask(**{key: "edge.test"}).status for _ in range(count)]
+
+    made = context(authority, pair=alice, version=version)
+    assert statuses(alice, 1, made=made) == [200]
+    assert statuses(alice, 1, made=made) == [200]
+    assert statuses(alice, 2, "h2") == [200, 429]
+    assert statuses(alice, 1) == [429]
+    assert statuses(people.issue(f"bob-{version.name}", "DNS:bob.test", usage="clientAuth"), 4) == [200, 200, 200, 429]
+    assert statuses(None, 5) == [200] * 5
+
+
+def test_concurrency_counts_by_certificate(gateways, upstreams, authority, edge, people, alice):
+    arrived, may_answer = threading.Event(), threading.Event()
+
+    def service(wire, asked):
+        arrived.set()
+        assert may_answer.wait(20)
+        wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        return True
+
+    settings = config(upstreams(service), edge, client_certificates={"mode": "optional", "ca": str(people.cert)})
+    settings["routes"][0]["concurrency"] = {"max": 1, "per": "certificate"}
+    gateway = gateways(settings)
+    bob = people.issue("bob-waits", "DNS:bob.test", usage="clientAuth")
+    with Client(gateway.address(), tls=context(authority, pair=alice), name="edge.test") as first, \
+            Client(gateway.address(), tls=context(authority, pair=alice), name="edge.test") as second, \
+            Client(gateway.address(), tls=context(authority, pair=bob), name="edge.test") as third:
+        first.socket.sendall(b"GET / HTTP/1.1\r\nHost: edge.test\r\n\r\n")
+        assert arrived.wait(20)
+        problem(second.ask(host="edge.test"), "too_many_in_flight")
+        third.socket.sendall(b"GET / HTTP/1.1\r\nHost: edge.test\r\n\r\n")
+        may_answer.set()
+        assert first.response().status == 200 and third.response().status == 200
+        assert second.ask(host="edge.test").status == 200
 
 
 def test_nobody_says_so_without_a_certificate(gateways, upstream, authority, edge, people):

@@ -1,6 +1,7 @@
 """Fixtures and hooks that every suite of the running gateway shares, by `from harness.fixtures import *`: each fixture ends
 what it began, by its own handle, whether the test passed or not."""
 
+import fcntl
 import os
 import signal
 
@@ -16,7 +17,8 @@ from .wire import Client
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "bound(seconds): a test that may take longer than the others")
-    config.addinivalue_line("markers", "unsanitized: says nothing about a sanitizer build")
+    config.addinivalue_line("markers", "unsanitized: measures, and so says nothing about a sanitizer build")
+    config.addinivalue_line("markers", "alone: runs while no other test does")
 
 
 def pytest_sessionstart():
@@ -24,14 +26,48 @@ def pytest_sessionstart():
         pytest.exit("GATEHOUSE_BIN must name the gateway's program; `make integration` sets it", returncode=2)
 
 
+def _is_alone(item):
+    """What measures wants the machine for itself."""
+    return bool(item.get_closest_marker("alone") or item.get_closest_marker("unsanitized"))
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
         if SANITIZER and item.get_closest_marker("unsanitized"):
             item.add_marker(pytest.mark.skip(reason="measures what a sanitizer changes"))
+    # Last, so that the others wait for them once.
+    items.sort(key=_is_alone)
+
+
+@pytest.fixture(scope="session")
+def turnstile(tmp_path_factory):
+    """Two locks that the processes of one run share; `None` where there is one process."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        yield None
+        return
+    # The processes' folders have one parent.
+    folder = tmp_path_factory.getbasetemp().parent
+    with open(folder / "gate", "w") as gate, open(folder / "room", "w") as room:
+        yield gate, room
 
 
 @pytest.fixture(autouse=True)
-def bound(request):
+def turn(request, turnstile):
+    """Most tests wait more than they work, and run beside each other; one that is `alone` waits until no other runs."""
+    if turnstile is None:
+        yield
+        return
+    gate, room = turnstile
+    # Whoever waits for the room holds the gate, so that nobody comes in before.
+    fcntl.flock(gate, fcntl.LOCK_EX)
+    fcntl.flock(room, fcntl.LOCK_EX if _is_alone(request.node) else fcntl.LOCK_SH)
+    fcntl.flock(gate, fcntl.LOCK_UN)
+    yield
+    fcntl.flock(room, fcntl.LOCK_UN)
+
+
+@pytest.fixture(autouse=True)
+def bound(request, turn):
     """No test runs on for ever, whatever it waits for."""
     marker = request.node.get_closest_marker("bound")
     seconds = int(marker.args[0] if marker else 6 * PATIENCE) * (10 if FULL else 1)
