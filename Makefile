@@ -44,7 +44,7 @@ export ASAN_OPTIONS := detect_leaks=0:abort_on_error=0:exitcode=99
 export TSAN_OPTIONS := halt_on_error=1:exitcode=99
 
 .PHONY: help deps build release services test integration conformance testssl refusal-sites acceptance lint format asan tsan \
-	fuzz fuzz-all hot-path-gate simulation simulation-planted bench-smoke bench-gate reasons demo dev ci install
+	fuzz fuzz-all hot-path-gate simulation simulation-planted bench-smoke bench-gate bench-tokens reasons demo dev ci install
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -127,6 +127,10 @@ bench-smoke: release ## nginx and Gatehouse side by side, as a table
 
 bench-gate: release ## cost of a request against the committed figures; ALLOW_NO_PMU=1 without hardware counters
 	/usr/bin/python3 -B Benchmarks/bench-gate --bin $(BIN)
+
+bench-tokens: release ## what a request costs by its token, Gatehouse and HAProxy side by side
+	@$(MAKE) deps PACKAGES='$(BENCH_PACKAGES) haproxy python3-cryptography'
+	/usr/bin/python3 -B Benchmarks/bench-tokens --bin $(BIN) --beside haproxy
 
 reasons: release ## write the article of all reasons anew, from the registry
 	.build-gateway/release/gatehouse reasons --format markdown > Sources/Proxy/Proxy.docc/Reasons.md

@@ -109,6 +109,11 @@ private func load(_ name: String) throws -> Configuration {
         #expect(it.routes.map(\.isLogged) == [true, true, false, true, true, true])
         #expect(it.issuers[0].forwardedClaims.map(\.field) == ["X-User-ID", "X-Roles"])
         #expect(it.issuers[0].forwardedClaims.map(\.claim) == ["sub", "roles"])
+        guard case .url(let keys) = it.issuers[0].keys else {
+            Issue.record("the keys are not fetched")
+            return
+        }
+        #expect(keys.cacheFile?.value == "conf/jwks.json")
     }
 
     @Test(

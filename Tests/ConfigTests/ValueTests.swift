@@ -131,7 +131,7 @@ import Testing
             ("limits: {client: {rate: 1/s, burst: 0}}", "4:37: burst must be from 1 to 1000000, found '0'"),
             (
                 "limits: {client: {rate: 1/s, per: ip}}",
-                "4:35: per must be client, subject, consumer, route, header:NAME or claim:NAME, found 'ip'"
+                "4:35: per must be client, subject, consumer, route, certificate, header:NAME or claim:NAME, found 'ip'"
             ),
             (
                 "limits: {client: {rate: 1/s, per: \"header:X Key\"}}",

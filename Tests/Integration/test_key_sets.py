@@ -144,6 +144,27 @@ def test_one_fetch_serves_all_who_wait_and_bodies_are_not_read(gateways, upstrea
     assert issuer.fetches == 2
 
 
+def test_who_waits_for_a_key_holds_a_place_of_the_route_and_gives_it_back(gateways, upstream, issuer, key, other_key):
+    """`concurrency` is taken before the token is looked at: a crowd with forged kids is as many as anybody else may be."""
+    config = guarded(upstream, issuer.url())
+    config["routes"][0]["concurrency"] = {"max": 1, "per": "client"}
+    gateway = gateways(config)
+    assert status_of(gateway, key.token()) == 200
+    issuer.hold()
+    issuer.keys = (key, other_key)
+    with Client(gateway.address()) as waiting, Client(gateway.address()) as other:
+        waiting.send(b"GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer " + other_key.token().encode() + b"\r\n\r\n")
+        issuer.asked(2)
+        problem(other.ask(fields=bearer(key.token())), "too_many_in_flight")
+        issuer.release()
+        assert waiting.response().status == 200
+        assert other.ask(fields=bearer(key.token())).status == 200
+        # One that is refused in the end gives it back too.
+        problem(waiting.ask(fields=bearer(forged(1))), "token_unknown_key")
+        assert other.ask(fields=bearer(key.token())).status == 200
+    assert issuer.fetches == 2
+
+
 def test_a_client_that_goes_away_waits_no_longer(gateways, upstream, issuer, key, other_key):
     gateway = gateways(guarded(upstream, issuer.url()))
     assert status_of(gateway, key.token()) == 200

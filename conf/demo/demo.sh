@@ -112,7 +112,7 @@ make_configuration() {
         number=$((number + 1))
     done
     sed "${edits[@]}" conf/gatehouse.yaml >"$state/gatehouse.yaml"
-    if grep -q '0\.0\.0\.0\|127\.0\.0\.1:900[1-4]"' "$state/gatehouse.yaml"; then
+    if grep -q '0\.0\.0\.0\|127\.0\.0\.1:900[1-4]["/]' "$state/gatehouse.yaml"; then
         echo "conf/gatehouse.yaml has other addresses than this script expects." >&2
         exit 1
     fi
@@ -126,14 +126,11 @@ services_listen() {
 start_both() {
     mkdir -p "$state"
     stop_all
-    rm -rf "$state/data" "$state"/*.out "$state"/*.err
+    rm -rf "$state/data" "$state"/*.out "$state"/*.err "$state/jwks.json"
     make_certificates
     start services "$services" all --data "$state/data" --issuer https://auth.example.com --audience platform-api \
         --auth-port 0 --core-port 0 --worker-port 0 --search-port 0
     wait_for 60 "The services" services_listen
-    auth_port=$(listening "$state/services.out" service auth port)
-    curl --silent --show-error --fail --max-time 10 --retry 20 --retry-connrefused --retry-delay 1 \
-        -o "$state/jwks.json" "http://127.0.0.1:$auth_port/.well-known/jwks.json"
     make_configuration
     start gateway "$gateway" run --config "$state/gatehouse.yaml"
     gateway_pid=$started
