@@ -1,3 +1,5 @@
+import LinuxIO
+
 /// A client of HTTP/1.1: sends its requests, one after the other or all at once, and judges every byte that comes back.
 final class Client: Caller {
     fileprivate let world: World
