@@ -1,0 +1,205 @@
+"""One cell: a scenario at a target, once. What is read of the target is its cost over exactly the counted requests."""
+
+import contextlib
+import http.client
+import json
+import pathlib
+import re
+import signal
+import ssl
+import subprocess
+import sys
+import time
+
+from bench.counting import cpu_nanoseconds
+
+from .client import Load, LoadFailed
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT / "Tests" / "Integration"))
+SETTLE_SECONDS = 3
+EVENTS = "instructions:u,instructions:k,cycles:u,cycles:k"
+
+
+def ticks(pid):
+    """User and system ticks of a process, as the kernel tells them apart."""
+    words = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(words[11]), int(words[12])
+
+
+def prime(yard, process, scenario):
+    """Until a refusal is what is answered: a limit must first be used up, a bad token first be seen."""
+    token = yard.tokens.file(scenario.tokens).read_text().split()[0] if scenario.tokens else None
+    for _ in range(20):
+        link = http.client.HTTPConnection("127.0.0.1", process.port, timeout=20)
+        link.request("GET", scenario.path, headers={"Authorization": f"Bearer {token}"} if token else {})
+        answer = link.getresponse()
+        answer.read()
+        link.close()
+        if answer.status == scenario.status:
+            return
+    raise LoadFailed(f"status {answer.status} in place of {scenario.status}")
+
+
+@contextlib.contextmanager
+def serving(yard, target, scenario, wrapper=()):
+    process = yard.target(target, scenario.tls, scenario.job, scenario.limited, scenario.rsa, wrapper)
+    try:
+        if scenario.status != 200:
+            prime(yard, process, scenario)
+        yield process
+    finally:
+        yard.stop_target(target, process)
+
+
+def judged(said, scenario):
+    """Handshakes must be of the kind that was asked for."""
+    if scenario.each:
+        wanted = said["handshakes"] if scenario.resume else 0
+        if said["resumed"] != wanted or said["handshakes"] < said["answers"] - scenario.connections:
+            raise LoadFailed(f"{said['resumed']} of {said['handshakes']} handshakes were resumed, not {wanted}")
+    return said
+
+
+def cost(yard, program, target, scenario, has_counter, scale):
+    """CPU time, and what the hardware counts where it does."""
+    with serving(yard, target, scenario) as process:
+        count = max(200, int(scenario.count * scale)) if scenario.count > 200 else scenario.count
+        load = Load(program, process.port, scenario, yard, scenario.warm, count)
+        perf = None
+        if has_counter:
+            perf = subprocess.Popen(["perf", "stat", "-x,", "-e", EVENTS, "-p", str(process.pid)],
+                                    stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            # It says nothing when it has attached; the target is idle meanwhile.
+            time.sleep(0.3)
+        # What the target still does for the warm-up (a log that is written later, memory that is given back) is not of
+        # the counted requests.
+        time.sleep(0.05)
+        upstream = cpu_nanoseconds(yard.upstream.pid)
+        user, system, nanoseconds = *ticks(process.pid), cpu_nanoseconds(process.pid)
+        said = judged(load.run(), scenario)
+        nanoseconds = cpu_nanoseconds(process.pid) - nanoseconds
+        user, system = (after - before for after, before in zip(ticks(process.pid), (user, system)))
+        upstream = cpu_nanoseconds(yard.upstream.pid) - upstream
+        result = {"answers": said["answers"], "seconds": said["seconds"], "cpu_us": nanoseconds / count / 1000,
+                  "user_share": user / max(1, user + system), "busy": nanoseconds / 1e9 / said["seconds"],
+                  "other_busy": (upstream / 1e9 + said["client_cpu"]) / said["seconds"],
+                  "latency_us": said["latency_us"]}
+        if perf:
+            perf.send_signal(signal.SIGINT)
+            _, text = perf.communicate(timeout=60)
+            for line in text.splitlines():
+                words = line.split(",")
+                if len(words) > 2 and words[0].isdigit():
+                    result[words[2].replace(":", "_")] = int(words[0]) / count
+        load.end()
+        return result
+
+
+def counted(yard, program, target, scenario):
+    """User-space instructions a request by valgrind: the difference of two numbers of requests."""
+    def measure(requests):
+        report = yard.folder / "valgrind.txt"
+        wrapper = ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null",
+                   f"--log-file={report}", "--trace-children=no"]
+        with serving(yard, target, scenario, wrapper) as process:
+            # Few connections: valgrind runs one thread at a time, and a queue in front of it changes what is batched.
+            load = Load(program, process.port, scenario, yard, scenario.valgrind_warm, requests, connections=4, streams=8)
+            judged(load.run(), scenario)
+            load.end()
+        found = re.search(r"I\s+refs:\s+([\d,]+)", report.read_text())
+        if not found:
+            raise LoadFailed("valgrind did not say its count")
+        return int(found[1].replace(",", ""))
+
+    few, many = scenario.valgrind_few, scenario.valgrind_many
+    return {"instructions": (measure(many) - measure(few)) / (many - few)}
+
+
+def calls(yard, program, target, scenario):
+    """System calls a request, by strace, which is attached over the counted requests alone."""
+    count = max(20, min(3_000, scenario.count // 10))
+    with serving(yard, target, scenario) as process:
+        load = Load(program, process.port, scenario, yard, min(scenario.warm, 1_000), count)
+        report = yard.folder / "strace.txt"
+        strace = subprocess.Popen(["strace", "-c", "-f", "-o", str(report), "-p", str(process.pid)],
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        if "attached" not in strace.stderr.readline():
+            raise LoadFailed("strace cannot follow a process here")
+        # It says the first thread at once and the others behind it.
+        time.sleep(0.3)
+        judged(load.run(), scenario)
+        strace.send_signal(signal.SIGINT)
+        strace.communicate(timeout=60)
+        load.end()
+    total = re.search(r"^\s*100\.00\s+\S+\s+\S*\s+(\d+).*total$", report.read_text(), re.MULTILINE)
+    if not total:
+        raise LoadFailed("strace did not say its count")
+    return {"calls": int(total[1]) / count}
+
+
+def memory(yard, target, scenario, scale):
+    """KiB that an idle connection holds in the target, the way of `idle-memory`."""
+    from harness import crowd
+
+    count = max(100, int(scenario.count * scale))
+    protocol = "h2" if scenario.protocol == "h2" else "http/1.1"
+    tls = ssl.create_default_context()
+    tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
+    tls.set_alpn_protocols([protocol])
+    with serving(yard, target, scenario) as process:
+        address = ("127.0.0.1", process.port)
+        warm = crowd.crowd(address, 100, protocol, tls)
+        before = crowd.pss_bytes(process.pid)
+        sockets = crowd.crowd(address, count, protocol, tls)
+        # A session of HTTP/2 gives its memory back when it has been idle for a second.
+        time.sleep(SETTLE_SECONDS)
+        grown = (crowd.pss_bytes(process.pid) - before) / count / 1024
+        for sock in warm + sockets:
+            sock.close()
+    return {"kib": grown}
+
+
+SPOOFED = {"X-Request-ID": "spoofed", "X-Forwarded-For": "192.0.2.1", "X-Forwarded-Proto": "gopher",
+           "X-Forwarded-Host": "spoofed", "X-User-ID": "spoofed"}
+
+
+def review(yard, target):
+    """What of the whole job the target does, as seen by the service, the client and the log: by running it."""
+    process = yard.target(target, tls=True, job="gateway")
+    try:
+        tls = ssl.create_default_context()
+        tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
+        link = http.client.HTTPSConnection("127.0.0.1", process.port, timeout=20, context=tls)
+
+        def ask(token):
+            link.request("GET", "/bytes/echo", headers={**SPOOFED, "Host": "gate.test", "Authorization": f"Bearer {token}"})
+            answer = link.getresponse()
+            return answer, answer.read()
+
+        good = yard.tokens.file("few").read_text().split()[0]
+        answer, body = ask(good)
+        if answer.status != 200:
+            raise SystemExit(f"{target.name}: {answer.status} to a good token: {body[:200]}")
+        seen = {}
+        for name, value in json.loads(body)["fields"]:
+            seen.setdefault(name.lower(), []).append(value)
+        refused, _ = ask(yard.tokens.file("bad").read_text().split()[0])
+        link.close()
+        kept_alive = json.loads(body)["version"] == "1.1" and "close" not in seen.get("connection", [])
+    finally:
+        yard.stop_target(target, process)
+    lines = [line for line in process.access_log.read_text(errors="replace").splitlines() if "/bytes/echo" in line]
+    members = sorted(json.loads(lines[0])) if lines else []
+    request_id = answer.headers.get("X-Request-ID", "")
+    return {
+        "token checked": refused.status == 401,
+        "request id made, sent to the service and the client":
+            bool(request_id) and seen.get("x-request-id") == [request_id] and request_id != "spoofed",
+        "X-Forwarded-For": seen.get("x-forwarded-for", [""])[-1].endswith("127.0.0.1"),
+        "X-Forwarded-Proto": seen.get("x-forwarded-proto") == ["https"],
+        "X-Forwarded-Host": seen.get("x-forwarded-host") == ["gate.test"],
+        "claims as fields": seen.get("x-user-id", [""])[0].startswith("user-"),
+        "keep-alive to the service": kept_alive,
+        "members of the log": members,
+    }

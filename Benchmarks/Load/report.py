@@ -1,0 +1,142 @@
+"""What is said of the cells: a table, JSON, and bars."""
+
+import statistics
+
+from . import plots
+
+NOT_COUNTABLE = "not countable here"
+
+
+def median(values):
+    return statistics.median(values) if values else None
+
+
+def missing(scenario, target):
+    """What the target cannot do of the scenario without parts of others."""
+    return sorted(scenario.needs - target.parts)
+
+
+def rows(cells, scenarios, targets, has_counter):
+    """One a scenario and target, from all its cells that are no errors."""
+    for scenario in scenarios:
+        for target in targets:
+            lacks = missing(scenario, target)
+            row = {"scenario": scenario.name, "title": scenario.title, "target": target.name,
+                   "note": f"without {', '.join(lacks)}" if lacks else ""}
+            if lacks and not scenario.is_nearest_shown:
+                yield {**row, "note": f"cannot: no {', '.join(lacks)}"}
+                continue
+            mine = [cell for cell in cells if (cell["scenario"], cell["target"]) == (scenario.name, target.name)]
+            refused = [cell for cell in mine if "refused" in cell]
+            good = [cell for cell in mine if "refused" not in cell]
+            if refused:
+                row["note"] = ", ".join(part for part in (row["note"], f"{len(refused)} refused: {refused[-1]['refused'][:60]}")
+                                        if part)
+                row["refused"] = [cell["refused"] for cell in refused]
+            rounds = [cell for cell in good if cell["kind"] == "round"]
+            row["rounds"] = len(rounds)
+            if scenario.kind == "memory":
+                row["kib"] = median([cell["kib"] for cell in rounds])
+                row["spread"] = spread([cell["kib"] for cell in rounds])
+            elif rounds:
+                costs = [cell["cpu_us"] for cell in rounds]
+                row |= {"cpu_us": median(costs), "spread": spread(costs),
+                        "user_us": median([cell["cpu_us"] * cell["user_share"] for cell in rounds]),
+                        "system_us": median([cell["cpu_us"] * (1 - cell["user_share"]) for cell in rounds]),
+                        "per_cpu_second": 1e6 / median(costs), "busy": median([cell["busy"] for cell in rounds]),
+                        "other_busy": median([cell["other_busy"] for cell in rounds])}
+                for event in ("instructions_u", "instructions_k", "cycles_u", "cycles_k"):
+                    if all(event in cell for cell in rounds):
+                        row[event] = median([cell[event] for cell in rounds])
+            for kind, key in (("valgrind", "instructions"), ("calls", "calls")):
+                found = [cell[key] for cell in good if cell["kind"] == kind]
+                if found:
+                    row["user_instructions" if kind == "valgrind" else "calls"] = median(found)
+            if not has_counter and not target.is_countable and scenario.kind != "memory":
+                row["user_instructions"] = NOT_COUNTABLE
+            yield row
+
+
+def spread(values):
+    """Half the distance of the furthest two rounds, as a share of the median."""
+    return (max(values) - min(values)) / 2 / median(values) if len(values) > 1 else None
+
+
+def number(value, form="{:,.0f}"):
+    return "-" if value is None else value if isinstance(value, str) else form.format(value)
+
+
+def table(all_rows, has_counter):
+    lines = []
+    heads = ["user instr", "kernel", "cycles"] if has_counter else ["user instr*"]
+    for name in dict.fromkeys(row["scenario"] for row in all_rows):
+        mine = [row for row in all_rows if row["scenario"] == name]
+        lines.append(f"\n{name}: {mine[0]['title']}")
+        if any("kib" in row for row in mine):
+            lines.append(f"  {'target':<10}{'KiB each':>10}{'spread':>8}  ")
+            lines += [f"  {row['target']:<10}{number(row.get('kib'), '{:.2f}'):>10}{percent(row.get('spread')):>8}  {row['note']}"
+                      for row in mine]
+            continue
+        lines.append(f"  {'target':<10}" + "".join(f"{head:>20}" if head.endswith("*") else f"{head:>12}" for head in heads)
+                     + f"{'CPU us':>9}{'user':>8}{'system':>8}{'spread':>8}{'req/CPU-s':>11}{'calls':>7}{'busy':>6}{'load':>6}")
+        for row in mine:
+            if has_counter:
+                cycles = [row[key] for key in ("cycles_u", "cycles_k") if key in row]
+                first = "".join(f"{number(value):>12}" for value in (
+                    row.get("instructions_u"), row.get("instructions_k"), sum(cycles) if cycles else None))
+            else:
+                first = f"{number(row.get('user_instructions')):>20}"
+            lines.append(
+                f"  {row['target']:<10}{first}{number(row.get('cpu_us'), '{:.1f}'):>9}{number(row.get('user_us'), '{:.1f}'):>8}"
+                f"{number(row.get('system_us'), '{:.1f}'):>8}{percent(row.get('spread')):>8}{number(row.get('per_cpu_second')):>11}"
+                f"{number(row.get('calls'), '{:.2f}'):>7}{percent(row.get('busy')):>6}{percent(row.get('other_busy')):>6}  {row['note']}")
+    return "\n".join(lines)
+
+
+def percent(value):
+    return "-" if value is None else f"{value * 100:.0f}%"
+
+
+def verdicts(all_rows):
+    """Where Gatehouse is not the best of those that do the whole of a scenario, and by how much."""
+    lines = []
+    for key, what, has_decimals in (("user_instructions", "user-space instructions", False),
+                                    ("instructions", "instructions", False),
+                                    ("cpu_us", "CPU time", True), ("kib", "memory", True)):
+        for name in dict.fromkeys(row["scenario"] for row in all_rows):
+            values, nearest = {}, {}
+            for row in all_rows:
+                value = row.get(key) if key != "instructions" else \
+                    row.get("instructions_u", 0) + row.get("instructions_k", 0) or None
+                if row["scenario"] == name and isinstance(value, (int, float)):
+                    (nearest if row["note"].startswith("without") else values)[row["target"]] = value
+            if len(values) < 2 or "gatehouse" not in values:
+                continue
+            best = min((target for target in values if target != "gatehouse"), key=values.get)
+            ours, theirs = values["gatehouse"], values[best]
+            form = "{:,.1f}" if has_decimals else "{:,.0f}"
+            if ours > theirs:
+                lines.append(f"  {name:<12}{what:<26} NOT the best: {form.format(ours)} against {form.format(theirs)} of {best}, "
+                             f"{(ours / theirs - 1) * 100:.0f}% more")
+            else:
+                lines.append(f"  {name:<12}{what:<26} best: {form.format(ours)}; next is {best} with {form.format(theirs)}, "
+                             f"{theirs / ours:.2f} times as much")
+            cheaper = [f"{target} {form.format(value)}" for target, value in nearest.items() if value < ours]
+            if cheaper:
+                lines[-1] += f" (doing less of the job: {', '.join(cheaper)})"
+    return "\n".join(lines)
+
+
+def draw(all_rows, folder, said):
+    """Bars, a file a measure: one group a scenario, one bar a target."""
+    for key, file, title in (("cpu_us", "cpu.svg", "CPU time a request, microseconds, user and kernel"),
+                             ("user_instructions", "instructions.svg", "User-space instructions a request (valgrind)"),
+                             ("instructions_u", "instructions-hardware.svg", "User-space instructions a request (hardware)"),
+                             ("kib", "memory.svg", "Memory of an idle TLS connection, KiB")):
+        groups = {}
+        for row in all_rows:
+            if isinstance(row.get(key), (int, float)):
+                label = row["target"] + (" (" + row["note"] + ")" if row["note"].startswith("without") else "")
+                groups.setdefault(f"{row['scenario']}: {row['title']}", []).append((label, row["target"], row[key], row.get("spread")))
+        if groups:
+            (folder / file).write_text(plots.bars(title, groups, said))

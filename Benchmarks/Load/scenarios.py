@@ -1,0 +1,97 @@
+"""The scenarios: what is asked, how, and how often in one round."""
+
+from dataclasses import dataclass, field, replace
+
+TOKEN, LIMIT = frozenset({"token"}), frozenset({"limit"})
+JOB = frozenset({"token", "limit", "request id"})
+
+
+@dataclass(frozen=True)
+class Scenario:
+    name: str
+    title: str
+    kind: str = "requests"      # or "memory"
+    protocol: str = "http1"     # or "h2"
+    tls: bool = False
+    job: str = "plain"          # or "gateway"
+    tokens: str = ""            # "few", "many", "new", "bad", or none
+    status: int = 200
+    limited: bool = False
+    # What a target must be able to do. One that cannot is left out, or does the nearest that it can, which is said.
+    needs: frozenset = field(default_factory=frozenset)
+    is_nearest_shown: bool = False
+    connections: int = 16
+    streams: int = 32
+    path: str = "/bytes/128"
+    body: bool = True
+    upload: int = 0
+    each: bool = False          # a connection a request
+    resume: bool = False
+    rsa: bool = False
+    warm: int = 3_000
+    count: int = 30_000
+    # Under valgrind a request takes 50 times as long; the difference of two counts is taken.
+    valgrind_warm: int = 100
+    valgrind_few: int = 200
+    valgrind_many: int = 1_000
+
+
+S1 = Scenario("S1", "HTTP/1.1, plaintext", needs=frozenset({"request id"}), is_nearest_shown=True)
+S2 = replace(S1, name="S2", title="HTTP/1.1 over TLS 1.3", tls=True)
+S3 = replace(S2, name="S3", title="HTTP/2 over TLS 1.3, 16 x 32 streams", protocol="h2", count=40_000)
+S4 = replace(S3, name="S4-few", title="whole job, HTTP/2: 4 tokens", job="gateway", tokens="few", needs=JOB,
+             is_nearest_shown=True, count=20_000)
+S4H1 = replace(S4, name="S4h1-few", title="whole job, HTTP/1.1 over TLS: 4 tokens", protocol="http1")
+S5 = replace(S2, name="S5-ecdsa", needs=frozenset(), title="handshakes, ECDSA P-256", each=True, connections=8, warm=100, count=1_500,
+             valgrind_warm=20, valgrind_few=20, valgrind_many=120)
+S7 = replace(S2, name="S7-http1", needs=frozenset(), title="memory of an idle TLS connection, HTTP/1.1", kind="memory", count=2_000)
+S9 = replace(S1, name="S9-bad", title="refused: a bad signature, again", job="gateway", tokens="bad", status=401,
+             needs=TOKEN, is_nearest_shown=False)
+
+SCENARIOS = {scenario.name: scenario for scenario in (
+    S1, S2, S3, S4,
+    # The warm-up shows each of the ten thousand once.
+    replace(S4, name="S4-many", title="whole job, HTTP/2: 10,000 tokens", tokens="many", warm=10_000, is_nearest_shown=False,
+            valgrind_warm=2_000, valgrind_few=200, valgrind_many=1_000),
+    replace(S4, name="S4-new", title="whole job, HTTP/2: every token new", tokens="new", warm=1_000, count=8_000,
+            is_nearest_shown=False, valgrind_few=100, valgrind_many=400),
+    S4H1,
+    S5,
+    replace(S5, name="S5-rsa", title="handshakes, RSA 2048", rsa=True),
+    replace(S5, name="S5-resumed", title="handshakes, resumed", resume=True),
+    S7,
+    replace(S7, name="S7-h2", title="memory of an idle TLS connection, HTTP/2", protocol="h2"),
+    S9,
+    replace(S9, name="S9-none", title="refused: no token", tokens=""),
+    replace(S9, name="S9-over", title="refused: over the limit", tokens="few", limited=True, status=429, needs=LIMIT),
+)}
+
+# What `make load-all` has besides.
+BODY = replace(S3, connections=4, streams=4, warm=20, body=True)
+MORE = {scenario.name: scenario for scenario in (
+    replace(BODY, name="S6-64k-down", title="64 KiB down, HTTP/2", path="/bytes/65536", warm=200, count=6_000,
+            valgrind_warm=10, valgrind_few=20, valgrind_many=120),
+    replace(BODY, name="S6-1m-down", title="1 MiB down, HTTP/2", path="/bytes/1048576", count=500,
+            valgrind_warm=4, valgrind_few=4, valgrind_many=20),
+    replace(BODY, name="S6-100m-down", title="100 MiB down, HTTP/2", path="/bytes/104857600", count=6, warm=2,
+            connections=1, streams=1, valgrind_many=0),
+    # The service answers an upload with how much it got: a body that differs by target, since it shows their fields.
+    replace(BODY, name="S6-64k-up", title="64 KiB up, HTTP/2", path="/echo", body=False, upload=65_536, warm=200,
+            count=4_000, valgrind_warm=10, valgrind_few=20, valgrind_many=120),
+    replace(BODY, name="S6-1m-up", title="1 MiB up, HTTP/2", path="/echo", body=False, upload=1_048_576, count=300,
+            valgrind_warm=4, valgrind_few=4, valgrind_many=20),
+)}
+
+
+def chosen(words, with_more):
+    """The scenarios that these words name: `S4` is all that begin with `S4-`."""
+    known = {**SCENARIOS, **MORE}
+    if not words:
+        return list({**SCENARIOS, **(MORE if with_more else {})}.values())
+    found = []
+    for word in words:
+        some = [scenario for name, scenario in known.items() if name == word or name.startswith(word + "-")]
+        if not some:
+            raise SystemExit(f"no scenario {word}: there are {', '.join(known)}")
+        found += [scenario for scenario in some if scenario not in found]
+    return found

