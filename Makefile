@@ -10,6 +10,10 @@ FILTER ?=
 NAME ?=
 SECS ?= 60
 SEEDS ?= 100000
+PEERS ?=
+SCENARIOS ?=
+ROUNDS ?= 5
+SCALE ?= 1
 SEED ?=
 
 # Debian packages, by what needs them. The Swift toolchain (6.3) comes from swift.org.
@@ -17,6 +21,8 @@ BUILD_PACKAGES := libssl-dev libnghttp2-dev libjemalloc-dev libyaml-dev libsodiu
 DEMO_PACKAGES := $(BUILD_PACKAGES) openssl curl python3
 TEST_PACKAGES := $(DEMO_PACKAGES) nghttp2-client nginx-light wrk python3-pytest python3-pytest-xdist python3-h2 python3-grpcio python3-websockets python3-jwt python3-cryptography
 BENCH_PACKAGES := binutils strace valgrind
+# Peers come when the load tests are asked for, from Benchmarks/Load/targets.py.
+LOAD_PACKAGES := $(BENCH_PACKAGES) gcc libc6-dev libssl-dev libnghttp2-dev openssl nghttp2-client python3 python3-pip python3-cryptography
 PACKAGES ?= $(TEST_PACKAGES) $(BENCH_PACKAGES)
 
 # The gateway has scratch folders of its own: a manifest without the services resolves other packages, and one folder
@@ -131,6 +137,16 @@ bench-gate: release ## cost of a request against the committed figures; ALLOW_NO
 bench-tokens: release ## what a request costs by its token, Gatehouse and HAProxy side by side
 	@$(MAKE) deps PACKAGES='$(BENCH_PACKAGES) haproxy python3-cryptography'
 	/usr/bin/python3 -B Benchmarks/bench-tokens --bin $(BIN) --beside haproxy
+
+LOAD = /usr/bin/python3 -B Benchmarks/Load/load --bin $(BIN) --peers '$(PEERS)' --scenarios '$(SCENARIOS)' --rounds $(ROUNDS) --scale $(SCALE)
+
+load: release ## five proxies and Gatehouse at the same jobs: PEERS=gatehouse,nginx SCENARIOS=S1,S4 ROUNDS=5
+	@$(MAKE) deps PACKAGES='$(LOAD_PACKAGES)'
+	$(LOAD)
+
+load-all: release ## every scenario there is; goes on where it was cut short
+	@$(MAKE) deps PACKAGES='$(LOAD_PACKAGES)'
+	$(LOAD) --all --resume
 
 reasons: release ## write the article of all reasons anew, from the registry
 	.build-gateway/release/gatehouse reasons --format markdown > Sources/Proxy/Proxy.docc/Reasons.md

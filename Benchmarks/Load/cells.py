@@ -11,7 +11,8 @@ import subprocess
 import sys
 import time
 
-from bench.counting import cpu_nanoseconds
+from bench.counting import cpu_nanoseconds, slope
+from bench.peers import OTHER_CORE, pinned
 
 from .client import Load, LoadFailed
 
@@ -43,7 +44,7 @@ def prime(yard, process, scenario):
 
 @contextlib.contextmanager
 def serving(yard, target, scenario, wrapper=()):
-    process = yard.target(target, scenario.tls, scenario.job, scenario.limited, scenario.rsa, wrapper)
+    process = yard.target(target, scenario.tls, scenario.job, scenario.limited, scenario.rsa, wrapper, scenario.routes)
     try:
         if scenario.status != 200:
             prime(yard, process, scenario)
@@ -78,6 +79,8 @@ def cost(yard, program, target, scenario, has_counter, scale):
         upstream = cpu_nanoseconds(yard.upstream.pid)
         user, system, nanoseconds = *ticks(process.pid), cpu_nanoseconds(process.pid)
         said = judged(load.run(), scenario)
+        # What is left to do behind the last answer (its log line) is of the counted requests.
+        time.sleep(0.05)
         nanoseconds = cpu_nanoseconds(process.pid) - nanoseconds
         user, system = (after - before for after, before in zip(ticks(process.pid), (user, system)))
         upstream = cpu_nanoseconds(yard.upstream.pid) - upstream
@@ -138,6 +141,26 @@ def calls(yard, program, target, scenario):
     return {"calls": int(total[1]) / count}
 
 
+def crossed(yard, target, scenario, scale):
+    """CPU time a request under h2load, a load generator of others: the difference of two numbers of requests."""
+    with serving(yard, target, scenario) as process:
+        def measure(requests):
+            words = ["h2load", "-n", str(requests), "-c", str(scenario.connections), "-t", "1"]
+            words += ["-m", str(scenario.streams)] if scenario.protocol == "h2" else ["--h1"]
+            words.append(f"{'https' if scenario.tls else 'http'}://127.0.0.1:{process.port}{scenario.path}")
+            before = cpu_nanoseconds(process.pid)
+            done = subprocess.run(pinned(OTHER_CORE, words), capture_output=True, text=True, timeout=600, check=False)
+            if f"{requests} succeeded, 0 failed, 0 errored, 0 timeout" not in done.stdout \
+                    or f"status codes: {requests} 2xx" not in done.stdout:
+                raise LoadFailed(f"h2load: {done.stdout[-300:]}{done.stderr[-300:]}")
+            time.sleep(0.05)
+            return (cpu_nanoseconds(process.pid) - before) / 1000
+
+        few, many = 3_000, 3_000 + max(2_000, int(scenario.count * scale))
+        measure(few)
+        return {"h2load_us": slope(measure, few, many)}
+
+
 def memory(yard, target, scenario, scale):
     """KiB that an idle connection holds in the target, the way of `idle-memory`."""
     from harness import crowd
@@ -158,6 +181,31 @@ def memory(yard, target, scenario, scale):
         for sock in warm + sockets:
             sock.close()
     return {"kib": grown}
+
+
+SHARES = (0.1, 0.3, 0.6, 0.9)
+LATENCY_SECONDS, LEAST_ARRIVALS = 3, 1_000
+
+
+def latency(yard, program, target, scenario, scale):
+    """The time from when a request was due to its answer, at shares of what the target can do, which is found first: the rate
+    of a load that always has the next request ready."""
+    result = {"shares": {}}
+    with serving(yard, target, scenario) as process:
+        load = Load(program, process.port, scenario, yard, scenario.warm, max(2_000, int(scenario.count * scale)))
+        result["capacity"] = load.run()
+        load.end()
+        capacity = result["capacity"]["answers"] / result["capacity"]["seconds"]
+        for share in SHARES:
+            rate = capacity * share
+            count = max(LEAST_ARRIVALS, int(rate * LATENCY_SECONDS * scale))
+            load = Load(program, process.port, scenario, yard, 500, count, rate=rate)
+            said = load.run()
+            load.end()
+            # A load that does not keep its rate asks less than it says.
+            result["shares"][str(share)] = {"rate": rate, "kept": said["answers"] / said["seconds"], **said["latency_us"]}
+    result["capacity"] = capacity
+    return result
 
 
 SPOOFED = {"X-Request-ID": "spoofed", "X-Forwarded-For": "192.0.2.1", "X-Forwarded-Proto": "gopher",

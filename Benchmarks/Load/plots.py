@@ -1,5 +1,6 @@
 """Bars as SVG, written by hand: nothing to install, and a picture that a diff can read."""
 
+import math
 from html import escape
 
 COLOURS = {"gatehouse": "#1b6ca8", "nginx": "#4a9c5d", "haproxy": "#c9803a", "envoy": "#8a5fb0", "caddy": "#3fa3a3",
@@ -32,3 +33,35 @@ def bars(title, groups, said):
     return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{y + 10}" font-family="sans-serif" font-size="12">\n'
             f'<rect width="100%" height="100%" fill="white"/>\n<text x="12" y="24" font-size="16">{escape(title)}</text>\n'
             f'<text x="12" y="44" fill="#555">{escape(said)}</text>\n' + "\n".join(parts) + "\n</svg>\n")
+
+
+def lines(title, across, series, said):
+    """`series`: the points (x, y) of each target. Both scales are logarithmic: from 1 to 7,000 connections, and from the best
+    to the worst target, is a long way."""
+    left, top, width, height = 70, 64, 640, 380
+    points = [point for values in series.values() for point in values]
+    low_x, high_x, low_y, high_y = (chosen(point[axis] for point in points) for axis in (0, 1) for chosen in (min, max))
+
+    def place(value, low, high, length):
+        return 0 if high == low else math.log(value / low) / math.log(high / low) * length
+
+    def at(x, y):
+        return left + place(x, low_x, high_x, width), top + height - place(y, low_y, high_y, height)
+
+    parts = [f'<path d="M{left} {top}V{top + height}H{left + width}" fill="none" stroke="#222"/>',
+             f'<text x="{left + width / 2}" y="{top + height + 40}" text-anchor="middle">{escape(across)}</text>']
+    for value in {low_x, high_x} | {x for x, _ in points if len({x for x, _ in points}) <= 8}:
+        x, _ = at(value, low_y)
+        parts.append(f'<text x="{x:.1f}" y="{top + height + 18}" text-anchor="middle">{value:,.0f}</text>')
+    for step in range(5):
+        value = low_y * (high_y / low_y) ** (step / 4)
+        _, y = at(low_x, value)
+        parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{value:,.0f}</text>'
+                     f'<path d="M{left} {y:.1f}h{width}" stroke="#ddd"/>')
+    for number, (target, values) in enumerate(series.items()):
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(*point) for point in sorted(values)))
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{COLOURS[target]}" stroke-width="2"/>'
+                     f'<text x="{left + width + 16}" y="{top + 16 + 18 * number}" fill="{COLOURS[target]}">{target}</text>')
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{top + height + 60}" font-family="sans-serif" '
+            f'font-size="12">\n<rect width="100%" height="100%" fill="white"/>\n<text x="12" y="24" font-size="16">{escape(title)}'
+            f'</text>\n<text x="12" y="44" fill="#555">{escape(said)}</text>\n' + "\n".join(parts) + "\n</svg>\n")

@@ -38,6 +38,12 @@ def rows(cells, scenarios, targets, has_counter):
             if scenario.kind == "memory":
                 row["kib"] = median([cell["kib"] for cell in rounds])
                 row["spread"] = spread([cell["kib"] for cell in rounds])
+            elif scenario.kind == "latency" and rounds:
+                row["capacity"] = median([cell["capacity"] for cell in rounds])
+                row["latency"] = {share: {key: median([cell["shares"][share][key] for cell in rounds])
+                                          for key in rounds[0]["shares"][share]} for share in rounds[0]["shares"]}
+                row["p99_quartiles"] = {share: quartiles([cell["shares"][share]["p99"] for cell in rounds])
+                                        for share in rounds[0]["shares"]}
             elif rounds:
                 costs = [cell["cpu_us"] for cell in rounds]
                 row |= {"cpu_us": median(costs), "spread": spread(costs),
@@ -48,11 +54,12 @@ def rows(cells, scenarios, targets, has_counter):
                 for event in ("instructions_u", "instructions_k", "cycles_u", "cycles_k"):
                     if all(event in cell for cell in rounds):
                         row[event] = median([cell[event] for cell in rounds])
-            for kind, key in (("valgrind", "instructions"), ("calls", "calls")):
+            for kind, key, name in (("valgrind", "instructions", "user_instructions"), ("calls", "calls", "calls"),
+                                    ("h2load", "h2load_us", "h2load_us")):
                 found = [cell[key] for cell in good if cell["kind"] == kind]
                 if found:
-                    row["user_instructions" if kind == "valgrind" else "calls"] = median(found)
-            if not has_counter and not target.is_countable and scenario.kind != "memory":
+                    row[name] = median(found)
+            if not has_counter and not target.is_countable and scenario.kind == "requests":
                 row["user_instructions"] = NOT_COUNTABLE
             yield row
 
@@ -60,6 +67,10 @@ def rows(cells, scenarios, targets, has_counter):
 def spread(values):
     """Half the distance of the furthest two rounds, as a share of the median."""
     return (max(values) - min(values)) / 2 / median(values) if len(values) > 1 else None
+
+
+def quartiles(values):
+    return statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
 
 
 def number(value, form="{:,.0f}"):
@@ -77,6 +88,9 @@ def table(all_rows, has_counter):
             lines += [f"  {row['target']:<10}{number(row.get('kib'), '{:.2f}'):>10}{percent(row.get('spread')):>8}  {row['note']}"
                       for row in mine]
             continue
+        if any("latency" in row for row in mine):
+            lines += latencies(mine)
+            continue
         lines.append(f"  {'target':<10}" + "".join(f"{head:>20}" if head.endswith("*") else f"{head:>12}" for head in heads)
                      + f"{'CPU us':>9}{'user':>8}{'system':>8}{'spread':>8}{'req/CPU-s':>11}{'calls':>7}{'busy':>6}{'load':>6}")
         for row in mine:
@@ -89,8 +103,24 @@ def table(all_rows, has_counter):
             lines.append(
                 f"  {row['target']:<10}{first}{number(row.get('cpu_us'), '{:.1f}'):>9}{number(row.get('user_us'), '{:.1f}'):>8}"
                 f"{number(row.get('system_us'), '{:.1f}'):>8}{percent(row.get('spread')):>8}{number(row.get('per_cpu_second')):>11}"
-                f"{number(row.get('calls'), '{:.2f}'):>7}{percent(row.get('busy')):>6}{percent(row.get('other_busy')):>6}  {row['note']}")
+                f"{number(row.get('calls'), '{:.2f}'):>7}{percent(row.get('busy')):>6}{percent(row.get('other_busy')):>6}  "
+                + (f"under h2load {row['h2load_us']:.1f} us  " if "h2load_us" in row else "") + row["note"])
     return "\n".join(lines)
+
+
+def latencies(mine):
+    """Microseconds from when a request was due, at shares of what the target can do."""
+    yield f"  {'target':<10}{'can do/s':>10}{'share':>7}{'asked/s':>10}{'kept':>6}{'p50 us':>9}{'p90':>9}{'p99':>9}{'p99.9':>9}  p99 quartiles"
+    for row in mine:
+        if "latency" not in row:
+            yield f"  {row['target']:<10}  {row['note']}"
+            continue
+        for share, values in row["latency"].items():
+            first, _, third = row["p99_quartiles"][share]
+            yield (f"  {row['target']:<10}{row['capacity']:>10,.0f}{percent(float(share)):>7}{values['rate']:>10,.0f}"
+                   f"{percent(values['kept'] / values['rate']):>6}" + "".join(
+                       f"{values[key]:>9,.0f}" for key in ("p50", "p90", "p99", "p99.9"))
+                   + f"  {first:,.0f} to {third:,.0f}  {row['note']}")
 
 
 def percent(value):
@@ -116,10 +146,10 @@ def verdicts(all_rows):
             ours, theirs = values["gatehouse"], values[best]
             form = "{:,.1f}" if has_decimals else "{:,.0f}"
             if ours > theirs:
-                lines.append(f"  {name:<12}{what:<26} NOT the best: {form.format(ours)} against {form.format(theirs)} of {best}, "
+                lines.append(f"  {name:<21}{what:<26} NOT the best: {form.format(ours)} against {form.format(theirs)} of {best}, "
                              f"{(ours / theirs - 1) * 100:.0f}% more")
             else:
-                lines.append(f"  {name:<12}{what:<26} best: {form.format(ours)}; next is {best} with {form.format(theirs)}, "
+                lines.append(f"  {name:<21}{what:<26} best: {form.format(ours)}; next is {best} with {form.format(theirs)}, "
                              f"{theirs / ours:.2f} times as much")
             cheaper = [f"{target} {form.format(value)}" for target, value in nearest.items() if value < ours]
             if cheaper:
@@ -140,3 +170,17 @@ def draw(all_rows, folder, said):
                 groups.setdefault(f"{row['scenario']}: {row['title']}", []).append((label, row["target"], row[key], row.get("spread")))
         if groups:
             (folder / file).write_text(plots.bars(title, groups, said))
+    for name in dict.fromkeys(row["scenario"] for row in all_rows if "latency" in row):
+        mine = [row for row in all_rows if row["scenario"] == name and "latency" in row]
+        lines = {row["target"]: [(values["rate"], values["p99"]) for values in row["latency"].values()] for row in mine}
+        (folder / f"latency-{name}.svg").write_text(
+            plots.lines(f"{name}: p99 in microseconds against requests a second", "requests a second", lines, said))
+    for what in ("connections", "routes"):
+        lines = {}
+        for row in all_rows:
+            before, found, count = row["scenario"].partition(f"S10-{what}-")
+            if found and not before and "cpu_us" in row:
+                lines.setdefault(row["target"], []).append((int(count), row["cpu_us"]))
+        if lines:
+            (folder / f"{what}.svg").write_text(
+                plots.lines(f"CPU time a request, microseconds, against {what}", what, lines, said))

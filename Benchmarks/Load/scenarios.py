@@ -10,7 +10,7 @@ JOB = frozenset({"token", "limit", "request id"})
 class Scenario:
     name: str
     title: str
-    kind: str = "requests"      # or "memory"
+    kind: str = "requests"      # or "memory", or "latency"
     protocol: str = "http1"     # or "h2"
     tls: bool = False
     job: str = "plain"          # or "gateway"
@@ -27,6 +27,7 @@ class Scenario:
     upload: int = 0
     each: bool = False          # a connection a request
     resume: bool = False
+    routes: int = 0             # so many prefixes, of which the last is asked for
     rsa: bool = False
     warm: int = 3_000
     count: int = 30_000
@@ -52,7 +53,7 @@ SCENARIOS = {scenario.name: scenario for scenario in (
     S1, S2, S3, S4,
     # The warm-up shows each of the ten thousand once.
     replace(S4, name="S4-many", title="whole job, HTTP/2: 10,000 tokens", tokens="many", warm=10_000, is_nearest_shown=False,
-            valgrind_warm=2_000, valgrind_few=200, valgrind_many=1_000),
+            valgrind_warm=10_000, valgrind_few=200, valgrind_many=1_000),
     replace(S4, name="S4-new", title="whole job, HTTP/2: every token new", tokens="new", warm=1_000, count=8_000,
             is_nearest_shown=False, valgrind_few=100, valgrind_many=400),
     S4H1,
@@ -80,6 +81,15 @@ MORE = {scenario.name: scenario for scenario in (
             count=4_000, valgrind_warm=10, valgrind_few=20, valgrind_many=120),
     replace(BODY, name="S6-1m-up", title="1 MiB up, HTTP/2", path="/echo", body=False, upload=1_048_576, count=300,
             valgrind_warm=4, valgrind_few=4, valgrind_many=20),
+    replace(S4, name="S8-plain", title="latency of arrivals at a fixed rate, HTTP/2, no token", kind="latency", job="plain",
+            tokens="", needs=frozenset({"request id"})),
+    replace(S4, name="S8-job", title="latency of arrivals at a fixed rate, whole job, HTTP/2", kind="latency",
+            is_nearest_shown=False),
+    *(replace(S1, name=f"S10-connections-{count}", title=f"HTTP/1.1, plaintext, {count:,} connections", connections=count,
+              warm=max(3_000, 2 * count), valgrind_many=0) for count in (1, 100, 1_000, 7_000)),
+    *(replace(S1, name=f"S10-routes-{count}", title=f"HTTP/1.1, plaintext, {count:,} routes", routes=count,
+              path=f"/route-{count}/bytes/128", needs=frozenset({"request id"}))
+      for count in (10, 1_000, 4_000)),
 )}
 
 

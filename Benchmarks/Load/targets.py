@@ -53,7 +53,7 @@ class Target:
         text = (done.stdout + done.stderr).strip()
         if self.name == "envoy":
             return "envoy " + re.search(r"/(\d+\.\d+\.\d+)", text)[1]
-        line = text.splitlines()[0]
+        line = text.splitlines()[0].partition(" - ")[0].removeprefix("nginx version: ")
         return line if self.name in line.lower() else f"{self.name} {line}"
 
 
@@ -76,7 +76,6 @@ def install(names):
     if missing:
         print(f"Installing {' '.join(missing)}", file=sys.stderr)
         root = [] if os.geteuid() == 0 else ["sudo"]
-        # A service that a package starts would take ports and time: policy-rc.d is how Debian is told not to.
         quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         subprocess.run([*root, "apt-get", "update", "-qq"], check=True)
         subprocess.run([*root, "apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing],
@@ -126,6 +125,22 @@ RATES = {
 }
 
 
+# A route by its prefix, which is taken off, in the words of each target; HAProxy has a map of them, the way that its own
+# manual gives for many.
+ROUTE = {
+    "gatehouse": "  - {{name: r{0}, match: {{prefix: /route-{0}}}, to: up, path: {{strip_prefix: true}}}}",
+    "nginx": "    location /route-{0}/ {{ proxy_pass http://up/; }}",
+    "haproxy": "",
+    "envoy": "              - {{match: {{prefix: /route-{0}/}}, route: {{cluster: up, prefix_rewrite: /}}}}",
+    "caddy": "\thandle_path /route-{0}/* {{\n\t\timport up\n\t}}",
+    "h2o": "      /route-{0}:\n        proxy.reverse.url: http://127.0.0.1:{1}/",
+}
+
+
+def routes_of(name, count, upstream):
+    return "\n".join(ROUTE[name].format(number, upstream) for number in range(1, count + 1))
+
+
 class Yard(Bench):
     """The bench, with the certificates and tokens that these targets need."""
 
@@ -157,7 +172,7 @@ class Yard(Bench):
                        check=True)
         return folder
 
-    def target(self, target, tls=False, job="plain", limited=False, rsa=False, wrapper=()):
+    def target(self, target, tls=False, job="plain", limited=False, rsa=False, wrapper=(), routes=0):
         """Starts it, one worker on the core of the targets."""
         port = free_port()
         cert, key = self.rsa if rsa else (self.cert, self.key)
@@ -168,8 +183,12 @@ class Yard(Bench):
             log.unlink()
         values = {"PORT": port, "UPSTREAM": self.upstream_port, "CERT": cert, "KEY": key, "PEM": pem, "LOG": log,
                   "FOLDER": self.folder, "ISSUER": tokens.ISSUER, "AUDIENCE": tokens.AUDIENCE,
-                  "JWKS": self.folder / "jwks.json", "PUBLIC": self.folder / "public.pem", **RATES[limited]}
-        flags = {name for name, on in {"tls": tls, "gateway": job == "gateway"}.items() if on}
+                  "JWKS": self.folder / "jwks.json", "PUBLIC": self.folder / "public.pem",
+                  "ROUTES": routes_of(target.name, routes, self.upstream_port), "MAP": self.folder / "routes.map",
+                  **RATES[limited]}
+        if routes:
+            values["MAP"].write_text("".join(f"/route-{number}/ up\n" for number in range(1, routes + 1)))
+        flags = {name for name, on in {"tls": tls, "gateway": job == "gateway", "routes": routes > 0}.items() if on}
         file = self.folder / f"{target.name}-{target.template}"
         file.write_text(rendered((HERE / "peers" / target.template).read_text(), flags, values))
         programs = self.stripped if wrapper else self.programs
@@ -190,7 +209,8 @@ class Yard(Bench):
         """What the service itself answers there, in a file: what every answer is compared with."""
         file = self.folder / ("body" + path.replace("/", "-"))
         if not file.exists():
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.upstream_port}{path}", timeout=60) as answer:
+            inner = re.sub(r"^/route-\d+", "", path)
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.upstream_port}{inner}", timeout=60) as answer:
                 file.write_bytes(answer.read())
         return file
 
