@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -93,7 +94,11 @@ def build_client():
     SCRATCH.mkdir(exist_ok=True)
     source, program = HERE / "client.c", SCRATCH / "client"
     if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
-        subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-o", str(program), str(source), "-lssl", "-lcrypto", "-lnghttp2"],
+        # Swift's toolchain brings a clang; Debian's compiler need not be there.
+        compiler = shutil.which("cc") or shutil.which("clang")
+        if not compiler:
+            raise SystemExit("no C compiler (cc or clang) to build the load generator with")
+        subprocess.run([compiler, "-O2", "-Wall", "-Wextra", "-o", str(program), str(source), "-lssl", "-lcrypto", "-lnghttp2"],
                        check=True)
     return program
 
