@@ -38,6 +38,8 @@ final class Fleet: Sendable {
     let metrics: [WorkerMetrics]
     let connectionCounts: SharedCells
     let generations: SharedCells
+    /// How many workers have ended, or could not begin.
+    private let endedWorkers = SharedCells(count: 1)
     private let listenerCounts: SharedCells
     /// One cell, which every worker reads: a level of `MemoryPressure`.
     let pressure = SharedCells(count: 1)
@@ -234,13 +236,18 @@ final class Fleet: Sendable {
         // The snapshot reaches its worker through the mailbox, as every later one does.
         let letter = mailboxes[index].send(.snapshot(snapshot))
         precondition(letter == nil, "a fresh mailbox has room")
-        let (log, mail) = (log, mail)
-        spawn("worker-\(index)") {
+        let (log, mail, ended) = (log, mail, endedWorkers)
+        let isBegun = spawn("worker-\(index)") {
             do throws(SystemError) {
                 try Worker.serve(settings, seed: seed)
             } catch {
                 log.tell(.error, "worker_failed", [("worker", "\(index)"), ("reason", error.text)])
             }
+            ended.add(1, at: 0)
+            _ = mail.send(.workerEnded)
+        }
+        if !isBegun {
+            endedWorkers.add(1, at: 0)
             _ = mail.send(.workerEnded)
         }
     }
@@ -248,22 +255,28 @@ final class Fleet: Sendable {
     /// How long a worker may take to make its tables before the others begin without it.
     static let startMilliseconds = 5000
 
-    /// Waits until each worker has made its tables and taken its first snapshot. What is allocated from then on is for clients.
+    /// Waits until each worker has made its tables and taken its first snapshot, or one is lost. What is allocated from then on is
+    /// for clients.
     func awaitWorkers() {
         guard var pause = try? Poller(capacity: 1) else { return }
         var left = Fleet.startMilliseconds
-        while left > 0, (0..<workers).contains(where: { generations.load($0) == 0 }) {
+        while left > 0, endedWorkers.load(0) == 0,
+            (0..<workers).contains(where: { generations.load($0) == 0 })
+        {
             _ = pause.wait(milliseconds: 1)
             left -= 1
         }
     }
 
-    private func spawn(_ name: String, _ body: @escaping @Sendable () -> Void) {
+    /// Whether there is such a thread now.
+    @discardableResult private func spawn(_ name: String, _ body: @escaping @Sendable () -> Void) -> Bool {
         do {
             let thread = try WorkThread(name: name, body)
             threads.withLock { $0.append(thread) }
+            return true
         } catch {
             log.tell(.error, "thread_failed", [("thread", name), ("reason", error.text)])
+            return false
         }
     }
 
@@ -411,11 +424,12 @@ final class Fleet: Sendable {
 
     /// After the last worker has ended: writes what the log still holds and joins all threads.
     func finish() {
-        // Files of sockets go, also where a second signal has cut the drain short.
-        state.withLock { $0.listeners.closeAll() }
+        controlThreads.finish(milliseconds: 2000)
+        // Files of sockets go, also where a second signal has cut the drain short. A reload that waits for a name server has the
+        // lock, and is not waited for.
+        state.withLockIfAvailable { $0.listeners.closeAll() }
         logThread.stop()
         for thread in threads.withLock({ $0 }) { thread.join() }
-        controlThreads.finish(milliseconds: 2000)
     }
 }
 

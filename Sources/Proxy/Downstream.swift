@@ -63,6 +63,8 @@ struct Downstream: ~Copyable {
     var isDirty = false
     var isQueued = false
     var isBlocked = false
+    /// There was no block to read into, since its rate was looked at last: what it sends waits for us, and is not judged.
+    var wasStarved = false
     /// Watched for writing since a write was blocked.
     var watchesWriting = false
     /// For a connection that ends by a reset: how often it is still looked whether the client has received what was sent before.

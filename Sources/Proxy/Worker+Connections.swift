@@ -312,6 +312,10 @@ extension Worker {
         if !exchange.isNone {
             if downstreams[id].isBlocked {
                 blockedOverdue(id, &loop)
+            } else if downstreams[id].wasStarved {
+                // It may have sent all the time.
+                downstreams[id].wasStarved = false
+                setDeadline(id, loop.now &+ snapshots[current].http.bodyIdleTimeout, &loop)
             } else {
                 settings.meters.count(.bodyIdleTimeout)
                 perform(exchanges[exchange].machine.handle(.refused(.requestTimeout)), exchange, &loop)

@@ -53,6 +53,7 @@ extension Worker {
     /// The window is over: what was too slow is cut, and the next one begins if anything still waits.
     mutating func windowEnded(_ id: SlabID, _ loop: inout EventLoop) {
         downstreams[id].windowEnds = .max
+        defer { if downstreams.contains(id) { downstreams[id].wasStarved = false } }
         let least = snapshots[current].http.bytesPerWindow
         let mark = downstreams[id].takenMark
         if downstreams[id].isBlocked, mark >= 0, downstreams[id].takenBytes &- mark < least {
@@ -78,7 +79,9 @@ extension Worker {
     private mutating func judgeBody(_ id: SlabID, _ least: Int, _ loop: inout EventLoop) {
         let mark = exchanges[id].bodyMark
         // Whoever was paused since has had its mark taken away.
-        guard mark >= 0, owesBody(id), exchanges[id].requestBody.byteCount &- mark < least else { return }
+        guard mark >= 0, owesBody(id), exchanges[id].requestBody.byteCount &- mark < least,
+            !downstreams[exchanges[id].downstream].wasStarved
+        else { return }
         settings.meters.count(.minimumBodyRate)
         perform(exchanges[id].machine.handle(.refused(.requestTimeout)), id, &loop)
     }

@@ -95,6 +95,7 @@ extension Worker {
             return false
         }
         guard mayRead || mayRead(from: id) else {
+            downstreams[id].wasStarved = true
             awaitBlocks(downstream: id, &loop)
             return false
         }

@@ -32,19 +32,14 @@ extension Worker {
 
     // MARK: Blocks
 
-    /// Whether there are blocks to read bodies into, and to begin an exchange with.
-    var mayRead: Bool { blocks.canTake(Worker.keptBlocks &+ Worker.headBlocks) }
+    /// Whether there are blocks to read long bodies into, and to begin an exchange with.
+    var mayRead: Bool { blocks.canTake(Worker.keptBlocks &+ headBlocks) }
 
-    /// Whether there are blocks to read from this client. With few left, from those alone that have nothing under way, and from
-    /// those whose windows are what frees blocks.
+    /// Whether there are blocks to read from this client, when there are few: from those alone that have nothing under way, and
+    /// from those of HTTP/2, whose windows free blocks, and bound what they send.
     @inline(never) mutating func mayRead(from id: SlabID) -> Bool {
         guard blocks.canTake(Worker.keptBlocks) else { return false }
-        switch downstreams[id].phase {
-        case .preamble, .handshake, .undecided, .lingering: return true
-        case .http1: return downstreams[id].exchange.isNone
-        case .http2:
-            return downstreams[id].openStreams == 0 || downstreams[id].session?.holdsOutbound == true
-        }
+        return downstreams[id].phase != .http1 || downstreams[id].exchange.isNone
     }
 
     // MARK: Memory

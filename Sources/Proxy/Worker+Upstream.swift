@@ -168,7 +168,8 @@ extension Worker {
         let isBody =
             exchanges[exchange].machine.phase == .streaming
             && (exchanges[exchange].responseBody.remainingLength ?? 65536) > 16384
-        switch readService(id, isBody: isBody, &loop) {
+        let isLong = isBody || exchanges[exchange].isTunnel
+        switch readService(id, isBody: isBody, isLong: isLong, &loop) {
         case .bytes:
             if exchanges[exchange].machine.phase == .streaming {
                 pools.setDeadline(id, loop.now &+ exchanges[exchange].idleTimeout, &loop)

@@ -72,7 +72,10 @@ extension Worker {
 
     /// One step. `true` when there is something to look at.
     private mutating func readShared(_ id: SlabID, _ loop: inout EventLoop) -> Bool {
-        switch readService(id, isBody: pools.connections[id].readsLarge, &loop) {
+        let isBody = pools.connections[id].readsLarge
+        // Its windows free blocks, and its sign of life keeps all of its streams.
+        let isLong = isBody && !mayRead && !isSpokenTo(id)
+        switch readService(id, isBody: isBody, isLong: isLong, &loop) {
         case .bytes(let count):
             pools.connections[id].lastReceived = loop.now
             pools.connections[id].readsLarge = count >= Worker.largeRead
@@ -83,6 +86,11 @@ extension Worker {
             loseShared(id, &loop)
             return false
         }
+    }
+
+    private mutating func isSpokenTo(_ id: SlabID) -> Bool {
+        pools.connections[id].session?.holdsOutbound == true
+            || pools.connections[id].session?.isPingWaiting == true
     }
 
     // MARK: What it told

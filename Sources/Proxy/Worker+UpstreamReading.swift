@@ -17,10 +17,13 @@ enum ServiceRead {
 
 // The one way in which bytes of a service are read, whatever its connection carries.
 extension Worker {
-    /// One step: what has come encrypted, or else the socket.
-    mutating func readService(_ id: SlabID, isBody: Bool, _ loop: inout EventLoop) -> ServiceRead {
+    /// One step: what has come encrypted, or else the socket. `isBody` reads more at once; what `isLong` is read only while
+    /// there are blocks enough.
+    mutating func readService(
+        _ id: SlabID, isBody: Bool, isLong: Bool, _ loop: inout EventLoop
+    ) -> ServiceRead {
         if pools.connections[id].hasTLS, let step = decryptService(id, &loop) { return step }
-        let step = receiveFromService(id, isBody: isBody, &loop)
+        let step = receiveFromService(id, isBody: isBody, isLong: isLong, &loop)
         if case .bytes(let count) = step, !pools.connections[id].hasTLS {
             pools.connections[id].receivedBytes &+= count
         }
@@ -29,14 +32,14 @@ extension Worker {
 
     /// One read of the socket: into the clear, or to be decrypted.
     mutating func receiveFromService(
-        _ id: SlabID, isBody: Bool, _ loop: inout EventLoop
+        _ id: SlabID, isBody: Bool, isLong: Bool, _ loop: inout EventLoop
     ) -> ServiceRead {
         guard pools.connections[id].mayHaveMore else { return .paused }
         guard pools.connections[id].turnBytes < Worker.turnBytes else {
             queue(upstream: id, &loop)
             return .paused
         }
-        guard mayRead || !isBody && blocks.canTake(Worker.keptBlocks) else {
+        guard mayRead || !isLong && blocks.canTake(Worker.keptBlocks) else {
             awaitBlocks(upstream: id, &loop)
             return .paused
         }

@@ -31,7 +31,7 @@ extension Worker {
                 return
             case .wantsRead: break
             }
-            switch receiveFromService(id, isBody: false, &loop) {
+            switch receiveFromService(id, isBody: false, isLong: false, &loop) {
             case .bytes: continue
             case .paused: return
             case .ended, .broken:

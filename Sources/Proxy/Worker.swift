@@ -140,6 +140,7 @@ public final class Neighbours: Sendable {
 public struct Worker: ~Copyable {
     let settings: WorkerSettings
     let blocks: BlockPool
+    let headBlocks: Int
     /// For heads that do not fit a block of the usual size.
     let largeBlocks: BlockPool
     /// For the texts that the access log wants.
@@ -206,8 +207,8 @@ public struct Worker: ~Copyable {
     static var checksPerTurn: Int { 16 }
     /// Blocks that nothing is read into: what has been read can then always be encrypted, framed and sent.
     static var keptBlocks: Int { 16 }
-    /// Blocks besides that no long body is read into: a client that comes when those hold all others is heard, and told so, and
-    /// what was begun before gets its answer.
+    /// Blocks besides, but no more than an eighth of all, that no long body is read into: a client that comes when those hold all
+    /// others is heard, and told so, and what was begun before gets its answer.
     static var headBlocks: Int { 32 }
     /// Exchanges that wait for a key at once, and for how long, in nanoseconds.
     static var lotPlaces: Int { 256 }
@@ -236,6 +237,7 @@ public struct Worker: ~Copyable {
     public init(settings: WorkerSettings, snapshot: consuming Snapshot, seed: UInt64) {
         self.settings = settings
         let blockLimit = max(settings.blockBytes / 16384, 64)
+        headBlocks = min(Worker.headBlocks, blockLimit / 8)
         // What is kept unused counts as used: with a small budget it must be little, or a shortage would never end.
         blocks = BlockPool(limit: blockLimit, keep: min(256, blockLimit / 16))
         largeBlocks = BlockPool(
@@ -243,9 +245,9 @@ public struct Worker: ~Copyable {
         notes = BlockPool(
             blockBytes: 2048, limit: max(blockLimit, 4096), keep: min(256, blockLimit / 16))
         http2Workspace = HTTP2Workspace(sessions: settings.connections)
-        listeners = Slab(capacity: 64)
+        listeners = Slab(capacity: Worker.listenerCapacity)
         downstreams = Slab(capacity: settings.connections)
-        exchanges = Slab(capacity: max(settings.connections * 2, 4096))
+        exchanges = Slab(capacity: Worker.exchangeCapacity(settings))
         pools = ConnectionPools(
             capacity: settings.upstreamConnections, kind: TokenKind.upstream,
             endpointKind: TokenKind.endpoint, seed: seed)
@@ -278,19 +280,22 @@ public struct Worker: ~Copyable {
         guard let message = settings.mailbox.receive(), case .snapshot(let snapshot) = consume message else {
             preconditionFailure("a worker begins with a snapshot")
         }
-        var worker = Worker(settings: settings, snapshot: snapshot, seed: seed)
-        try worker.run()
-    }
-
-    private mutating func run() throws(SystemError) {
         let timers =
-            settings.connections * 2 + settings.upstreamConnections + exchanges.capacity + listeners.capacity
-            + ConnectionPools.tableSize + 8
+            settings.connections * 2 + settings.upstreamConnections + exchangeCapacity(settings)
+            + listenerCapacity + ConnectionPools.tableSize + 8
+        // Before the worker, which says by its first snapshot's generation that all tables stand.
         var loop = try EventLoop(
             timers: timers, pending: (settings.connections + settings.upstreamConnections) * 2)
         try loop.watch(settings.mailbox.wakeUp)
-        mail(&loop)
-        loop.run(&self)
+        var worker = Worker(settings: settings, snapshot: snapshot, seed: seed)
+        worker.mail(&loop)
+        loop.run(&worker)
+    }
+
+    private static var listenerCapacity: Int { 64 }
+
+    private static func exchangeCapacity(_ settings: borrowing WorkerSettings) -> Int {
+        max(settings.connections * 2, 4096)
     }
 }
 

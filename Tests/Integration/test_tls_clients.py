@@ -119,14 +119,18 @@ def test_a_limit_counts_by_certificate(gateways, upstream, authority, edge, peop
     settings["routes"][0]["limits"] = ["each"]
     gateway = gateways(settings)
 
-    def statuses(pair, count, protocol="http/1.1", made=None):
+    def statuses(pair, count, protocol="http/1.1"):
         make, key = (Client2, "authority") if protocol == "h2" else (Client, "host")
-        with make(gateway.address(), tls=made or context(authority, protocol, pair, version), name="edge.test") as client:
+        with make(gateway.address(), tls=context(authority, protocol, pair, version), name="edge.test") as client:
             return [client.ask(**{key: "edge.test"}).status for _ in range(count)]
 
-    made = context(authority, pair=alice, version=version)
-    assert statuses(alice, 1, made=made) == [200]
-    assert statuses(alice, 1, made=made) == [200]
+    made, session = context(authority, pair=alice, version=version), None
+    for is_known in (False, True):
+        with made.wrap_socket(socket.create_connection(gateway.address()), server_hostname="edge.test",
+                              session=session) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: edge.test\r\n\r\n")
+            assert b" 200 " in client.recv(65536) and client.session_reused == is_known
+            session = client.session
     assert statuses(alice, 2, "h2") == [200, 429]
     assert statuses(alice, 1) == [429]
     assert statuses(people.issue(f"bob-{version.name}", "DNS:bob.test", usage="clientAuth"), 4) == [200, 200, 200, 429]

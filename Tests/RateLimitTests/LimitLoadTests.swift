@@ -215,8 +215,8 @@ private func time(_ phase: Int) -> UInt64 {
         let allowed = 100 + Int((now - second) / 10_000_000)
         #expect(admitted <= allowed && admitted >= min(allowed, keys / 100) - 1)
         #expect(refused == 0)
-        // A sanitizer keeps what the keys were made in.
-        if !isSanitized { #expect(try residentBytes() - before <= slots * 16 + (8 << 20)) }
+        // At the small size what tests beside this one take is more than the keys would; a sanitizer keeps what those were made in.
+        if isFull, !isSanitized { #expect(try residentBytes() - before <= slots * 16 + (8 << 20)) }
     }
 
     private func residentBytes() throws -> Int {

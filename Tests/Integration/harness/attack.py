@@ -27,6 +27,7 @@ TABLE = []
 
 
 def write_table():
+    """Into the file that ATTACK_TABLE names: whole only where one process runs them all (TEST_JOBS=1)."""
     path = os.environ.get("ATTACK_TABLE")
     if not path:
         return

@@ -53,7 +53,8 @@ def turnstile(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def turn(request, turnstile):
-    """Most tests wait more than they work, and run beside each other; one that is `alone` waits until no other runs."""
+    """Most tests wait more than they work, and run beside each other; one that is `alone` waits until no other runs. What
+    fixtures of a module or a session begin is not waited for."""
     if turnstile is None:
         yield
         return
