@@ -28,6 +28,11 @@ def ticks(pid):
     return int(words[11]), int(words[12])
 
 
+def by_thread(pid):
+    """CPU time of each thread."""
+    return {task.name: int((task / "schedstat").read_text().split()[0]) for task in pathlib.Path(f"/proc/{pid}/task").iterdir()}
+
+
 def prime(yard, process, scenario):
     """Until a refusal is what is answered: a limit must first be used up, a bad token first be seen."""
     token = yard.tokens.file(scenario.tokens).read_text().split()[0] if scenario.tokens else None
@@ -44,7 +49,8 @@ def prime(yard, process, scenario):
 
 @contextlib.contextmanager
 def serving(yard, target, scenario, wrapper=()):
-    process = yard.target(target, scenario.tls, scenario.job, scenario.limited, scenario.rsa, wrapper, scenario.routes)
+    process = yard.target(target, scenario.tls, scenario.job, scenario.limited, scenario.rsa, wrapper, scenario.routes,
+                            scenario.workers)
     try:
         if scenario.status != 200:
             prime(yard, process, scenario)
@@ -77,6 +83,7 @@ def cost(yard, program, target, scenario, has_counter, scale):
         # the counted requests.
         time.sleep(0.05)
         upstream = cpu_nanoseconds(yard.upstream.pid)
+        threads = by_thread(process.pid)
         user, system, nanoseconds = *ticks(process.pid), cpu_nanoseconds(process.pid)
         said = judged(load.run(), scenario)
         # What is left to do behind the last answer (its log line) is of the counted requests.
@@ -84,8 +91,10 @@ def cost(yard, program, target, scenario, has_counter, scale):
         nanoseconds = cpu_nanoseconds(process.pid) - nanoseconds
         user, system = (after - before for after, before in zip(ticks(process.pid), (user, system)))
         upstream = cpu_nanoseconds(yard.upstream.pid) - upstream
+        most = max(after - threads.get(name, 0) for name, after in by_thread(process.pid).items())
         result = {"answers": said["answers"], "seconds": said["seconds"], "cpu_us": nanoseconds / count / 1000,
                   "user_share": user / max(1, user + system), "busy": nanoseconds / 1e9 / said["seconds"],
+                  "busiest_thread": most / max(1, nanoseconds),
                   "other_busy": (upstream / 1e9 + said["client_cpu"]) / said["seconds"],
                   "latency_us": said["latency_us"]}
         if perf:

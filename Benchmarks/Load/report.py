@@ -50,12 +50,13 @@ def rows(cells, scenarios, targets, has_counter):
                         "user_us": median([cell["cpu_us"] * cell["user_share"] for cell in rounds]),
                         "system_us": median([cell["cpu_us"] * (1 - cell["user_share"]) for cell in rounds]),
                         "per_cpu_second": 1e6 / median(costs), "busy": median([cell["busy"] for cell in rounds]),
+                        "busiest_thread": median([cell["busiest_thread"] for cell in rounds]),
                         "other_busy": median([cell["other_busy"] for cell in rounds])}
                 for event in ("instructions_u", "instructions_k", "cycles_u", "cycles_k"):
                     if all(event in cell for cell in rounds):
                         row[event] = median([cell[event] for cell in rounds])
             for kind, key, name in (("valgrind", "instructions", "user_instructions"), ("calls", "calls", "calls"),
-                                    ("h2load", "h2load_us", "h2load_us")):
+                                    ("h2load", "h2load_us", "h2load_us"), ("nginx", "nginx_us", "nginx_us")):
                 found = [cell[key] for cell in good if cell["kind"] == kind]
                 if found:
                     row[name] = median(found)
@@ -104,7 +105,9 @@ def table(all_rows, has_counter):
                 f"  {row['target']:<10}{first}{number(row.get('cpu_us'), '{:.1f}'):>9}{number(row.get('user_us'), '{:.1f}'):>8}"
                 f"{number(row.get('system_us'), '{:.1f}'):>8}{percent(row.get('spread')):>8}{number(row.get('per_cpu_second')):>11}"
                 f"{number(row.get('calls'), '{:.2f}'):>7}{percent(row.get('busy')):>6}{percent(row.get('other_busy')):>6}  "
-                + (f"under h2load {row['h2load_us']:.1f} us  " if "h2load_us" in row else "") + row["note"])
+                + (f"busiest thread {percent(row['busiest_thread'])} of it  " if "workers" in row["scenario"] and "cpu_us" in row else "")
+                + (f"under h2load {row['h2load_us']:.1f} us  " if "h2load_us" in row else "")
+                + (f"before nginx {row['nginx_us']:.1f} us  " if "nginx_us" in row else "") + row["note"])
     return "\n".join(lines)
 
 

@@ -27,6 +27,7 @@ class Scenario:
     upload: int = 0
     each: bool = False          # a connection a request
     resume: bool = False
+    workers: int = 1
     routes: int = 0             # so many prefixes, of which the last is asked for
     rsa: bool = False
     warm: int = 3_000
@@ -88,6 +89,8 @@ MORE = {scenario.name: scenario for scenario in (
             tokens="", needs=frozenset({"request id"})),
     replace(S4, name="S8-job", title="latency of arrivals at a fixed rate, whole job, HTTP/2", kind="latency",
             is_nearest_shown=False),
+    replace(S3, name="S10-workers-2", title="S3 with two workers, on one core", workers=2,
+            needs=frozenset({"request id", "workers"}), is_nearest_shown=False),
     *(replace(S1, name=f"S10-connections-{count}", title=f"HTTP/1.1, plaintext, {count:,} connections", connections=count,
               warm=max(3_000, 2 * count), valgrind_many=0) for count in (1, 100, 1_000, 7_000)),
     *(replace(S1, name=f"S10-routes-{count}", title=f"HTTP/1.1, plaintext, {count:,} routes", routes=count,

