@@ -46,12 +46,12 @@ S4 = replace(S3, name="S4-few", title="whole job, HTTP/2: 4 tokens", job="gatewa
              is_nearest_shown=True, count=20_000)
 S4H1 = replace(S4, name="S4h1-few", title="whole job, HTTP/1.1 over TLS: 4 tokens", protocol="http1")
 S5 = replace(S2, name="S5-ecdsa", needs=frozenset(), title="handshakes, ECDSA P-256", each=True, connections=8, warm=100, count=1_500,
-             valgrind_warm=20, valgrind_few=20, valgrind_many=120)
+             valgrind_warm=20, valgrind_few=50, valgrind_many=350)
 # Memory is the same from round to round, and a crowd takes ten seconds.
 S7 = replace(S2, name="S7-http1", needs=frozenset(), title="memory of an idle TLS connection, HTTP/1.1", kind="memory", count=2_000,
              most_rounds=2)
 S9 = replace(S1, name="S9-bad", title="refused: a bad signature, again", job="gateway", tokens="bad", status=401,
-             needs=TOKEN, is_nearest_shown=False)
+             needs=TOKEN, is_nearest_shown=False, valgrind_few=500, valgrind_many=3_000)
 
 SCENARIOS = {scenario.name: scenario for scenario in (
     S1, S2, S3, S4,
