@@ -40,7 +40,7 @@ BIN := $(CURDIR)/.build-gateway/release
 # Tests of the running gateway wait more than they work: several at a time, those that measure by themselves.
 TEST_JOBS ?= 4
 PYTEST := /usr/bin/python3 -B -m pytest -p no:cacheprovider -q $(if $(filter-out 1,$(TEST_JOBS)),-n $(TEST_JOBS))
-LINTED := Package.swift Sources Tests
+LINTED := Package.swift Sources Tests Benchmarks/Micro
 
 # ThreadSanitizer's memory map collides with a kernel that randomises more bits than it knows; some containers refuse
 # the call that turns this off, and there it is tried without.
@@ -50,7 +50,7 @@ export ASAN_OPTIONS := detect_leaks=0:abort_on_error=0:exitcode=99
 export TSAN_OPTIONS := halt_on_error=1:exitcode=99
 
 .PHONY: help deps build release services test integration conformance testssl refusal-sites acceptance lint format asan tsan \
-	fuzz fuzz-all hot-path-gate simulation simulation-planted bench-smoke bench-gate bench-tokens reasons demo dev ci install
+	fuzz fuzz-all hot-path-gate simulation simulation-planted bench-smoke bench-gate bench-tokens micro reasons demo dev ci install
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -147,6 +147,10 @@ load: release ## five proxies and Gatehouse at the same jobs: PEERS=gatehouse,ng
 load-all: release ## every scenario there is; goes on where it was cut short
 	@$(MAKE) deps PACKAGES='$(LOAD_PACKAGES)'
 	$(LOAD) --all --resume
+
+micro: release ## what the parts of a request cost alone, in instructions; FILTER='NAME ...' for some of them
+	@$(MAKE) deps PACKAGES='$(BENCH_PACKAGES)'
+	/usr/bin/python3 -B Benchmarks/bench-micro --bin $(BIN) $(FILTER)
 
 reasons: release ## write the article of all reasons anew, from the registry
 	.build-gateway/release/gatehouse reasons --format markdown > Sources/Proxy/Proxy.docc/Reasons.md

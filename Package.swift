@@ -30,6 +30,11 @@ func here(_ path: String) -> Bool {
     FileManager.default.fileExists(atPath: Context.packageDirectory + "/" + path)
 }
 
+/// Where a target stands: among the sources, or beside the benchmarks that count it.
+func folder(of name: String) -> String? {
+    ["Sources/\(name)", "Benchmarks/Micro/\(name)"].first(where: here)
+}
+
 /// A C door: a header of shims over one library, and its link line.
 func door(_ name: String, links: [String] = []) -> [Target] {
     guard here("Sources/\(name)") else { return [] }
@@ -37,14 +42,14 @@ func door(_ name: String, links: [String] = []) -> [Target] {
 }
 
 func present(_ imports: [String]) -> [Target.Dependency] {
-    imports.filter { here("Sources/\($0)") }.map { .target(name: $0) }
+    imports.filter { folder(of: $0) != nil }.map { .target(name: $0) }
 }
 
 /// A room of the house, with the rooms that it may import, and its tests.
 func room(_ name: String, _ imports: [String] = []) -> [Target] {
-    guard here("Sources/\(name)") else { return [] }
+    guard let folder = folder(of: name) else { return [] }
     var targets: [Target] = [
-        .target(name: name, dependencies: present(imports), swiftSettings: houseSettings)
+        .target(name: name, dependencies: present(imports), path: folder, swiftSettings: houseSettings)
     ]
     if here("Tests/\(name)Tests") {
         targets.append(
@@ -55,9 +60,10 @@ func room(_ name: String, _ imports: [String] = []) -> [Target] {
 }
 
 func program(_ name: String, _ imports: [String], packages: [Target.Dependency] = []) -> [Target] {
-    guard here("Sources/\(name)"), fuzzed.isEmpty else { return [] }
+    guard let folder = folder(of: name), fuzzed.isEmpty else { return [] }
     return [
-        .executableTarget(name: name, dependencies: present(imports) + packages, swiftSettings: houseSettings)
+        .executableTarget(
+            name: name, dependencies: present(imports) + packages, path: folder, swiftSettings: houseSettings)
     ]
 }
 
@@ -107,6 +113,13 @@ targets += program(
     packages: [.product(name: "ArgumentParser", package: "swift-argument-parser")])
 // Yard
 targets += program("gatehouse-upstream", ["Reactor", "LinuxIO", "HTTP1", "HTTP", "Memory"])
+targets += room(
+    "MicroParts",
+    [
+        "Reactor", "HTTP1", "HTTP2", "HTTP", "JWT", "Routing", "RateLimit", "Telemetry", "Cryptography",
+        "Memory",
+    ])
+targets += program("gatehouse-micro", ["MicroParts", "LinuxIO"])
 targets += fuzzers([
     "Proxy", "Upstreams", "Reactor", "Routing", "RateLimit", "HTTP2", "HTTP1", "HTTP", "JWT", "JSON",
     "Config",

@@ -92,6 +92,15 @@ def system_calls(bench, peer, protocol, few=500, many=3_000):
 
 
 VALGRIND_FEW, VALGRIND_MANY = 300, 1_500
+CACHEGRIND = ["--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]
+CACHEGRIND_COUNT = r"I\s+refs:\s+([\d,]+)"
+
+
+def valgrind_count(text, pattern):
+    found = re.search(pattern, text)
+    if not found:
+        raise SystemExit(f"valgrind did not say its count:\n{text[-2000:]}")
+    return int(found[1].replace(",", ""))
 
 
 def _under_valgrind(bench, name, features, protocol, tool, pattern, connections=4, streams=8):
@@ -102,20 +111,14 @@ def _under_valgrind(bench, name, features, protocol, tool, pattern, connections=
         bench.load(peer, protocol, 200, connections=connections, streams=streams)
         bench.load(peer, protocol, requests, connections=connections, streams=streams)
         bench.stop(peer)
-        text = (bench.folder / "valgrind.txt").read_text()
-        found = re.search(pattern, text)
-        if not found:
-            raise SystemExit(f"valgrind did not say its count:\n{text[-2000:]}")
-        return int(found[1].replace(",", ""))
+        return valgrind_count((bench.folder / "valgrind.txt").read_text(), pattern)
 
     return slope(measure, VALGRIND_FEW, VALGRIND_MANY)
 
 
 def by_valgrind(bench, name, features, protocol):
     """User-space instructions a request; the kernel's are not seen."""
-    return _under_valgrind(bench, name, features, protocol,
-                           ["--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"],
-                           r"I\s+refs:\s+([\d,]+)")
+    return _under_valgrind(bench, name, features, protocol, CACHEGRIND, CACHEGRIND_COUNT)
 
 
 def allocations(bench, name, features, protocol):

@@ -157,6 +157,15 @@ private enum Repository {
     @Test("a room without a row is refused")
     func unknownRoom() { #expect(rules("Sources/Cellar/A.swift", "").count == 1) }
 
+    @Test("what is counted alone is held to the rules of rooms")
+    func micro() {
+        #expect(rules("Benchmarks/Micro/Cellar/A.swift", "").count == 1)
+        #expect(rules("Benchmarks/Micro/MicroParts/A.swift", "let a = unsafe b").count == 1)
+        #expect(rules("Benchmarks/Micro/MicroParts/A.swift", "import Proxy").count == 1)
+        #expect(rules("Benchmarks/Micro/MicroParts/A.swift", "import HTTP2") == [])
+        #expect(rules("Benchmarks/Micro/make-samples", "") == [])
+    }
+
     @Test(
         "a banned word in a type's name is refused",
         arguments: [

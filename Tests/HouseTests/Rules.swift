@@ -17,16 +17,19 @@ struct HouseFile {
     var isSwift: Bool { path.hasSuffix(".swift") }
     var lines: [Substring] { text.split(separator: "\n", omittingEmptySubsequences: false) }
 
-    /// The room that the file stands in, or tests; `nil` outside `Sources` and the tests of a room.
+    /// The room that the file stands in, or tests; `nil` outside of rooms and their tests.
     var room: String? {
         guard parts.count > 2 else { return nil }
         if parts[0] == "Sources" { return parts[1] }
+        if isMicro { return parts[2] }
         if parts[0] == "Tests", parts[1].hasSuffix("Tests") {
             return String(parts[1].dropLast("Tests".count))
         }
         return nil
     }
-    var isSource: Bool { parts.first == "Sources" }
+    var isSource: Bool { parts.first == "Sources" || isMicro }
+    /// The parts that are counted alone stand beside the benchmarks, and are rooms like all others.
+    private var isMicro: Bool { parts.count > 3 && parts[0] == "Benchmarks" && parts[1] == "Micro" }
     /// Fuzz targets are handed a pointer by libFuzzer, in whatever room they test.
     var isFuzzTarget: Bool { path.hasPrefix("Tests/Fuzz/") }
 }
