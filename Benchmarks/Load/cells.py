@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 
-from bench.counting import cpu_nanoseconds, slope
+from bench.counting import CACHEGRIND, CACHEGRIND_COUNT, DHAT, DHAT_COUNT, cpu_nanoseconds, slope, valgrind_count
 from bench.peers import OTHER_CORE, pinned
 
 from .client import Load, LoadFailed
@@ -108,24 +108,32 @@ def cost(yard, program, target, scenario, has_counter, scale):
         return result
 
 
-def counted(yard, program, target, scenario):
-    """User-space instructions a request by valgrind: the difference of two numbers of requests."""
+def under_valgrind(yard, program, target, scenario, tool, pattern, connections, streams):
+    """What a tool of valgrind counts, a request: the difference of two numbers of requests."""
     def measure(requests):
         report = yard.folder / "valgrind.txt"
-        wrapper = ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null",
-                   f"--log-file={report}", "--trace-children=no"]
+        wrapper = ["valgrind", *tool, f"--log-file={report}", "--trace-children=no"]
         with serving(yard, target, scenario, wrapper) as process:
-            # Few connections: valgrind runs one thread at a time, and a queue in front of it changes what is batched.
-            load = Load(program, process.port, scenario, yard, scenario.valgrind_warm, requests, connections=4, streams=8)
+            load = Load(program, process.port, scenario, yard, scenario.valgrind_warm, requests, connections, streams)
             judged(load.run(), scenario)
             load.end()
-        found = re.search(r"I\s+refs:\s+([\d,]+)", report.read_text())
-        if not found:
+        count = valgrind_count(report.read_text(), pattern)
+        if count is None:
             raise LoadFailed("valgrind did not say its count")
-        return int(found[1].replace(",", ""))
+        return count
 
-    few, many = scenario.valgrind_few, scenario.valgrind_many
-    return {"instructions": (measure(many) - measure(few)) / (many - few)}
+    return slope(measure, scenario.valgrind_few, scenario.valgrind_many)
+
+
+def counted(yard, program, target, scenario):
+    """User-space instructions a request."""
+    # Few connections: valgrind runs one thread at a time, and a queue in front of it changes what is batched.
+    return {"instructions": under_valgrind(yard, program, target, scenario, CACHEGRIND, CACHEGRIND_COUNT, 4, 8)}
+
+
+def allocations(yard, program, target, scenario):
+    """Allocations a request, one request at a time: see `bench.counting.allocations`."""
+    return {"allocations": under_valgrind(yard, program, target, scenario, DHAT, DHAT_COUNT, 1, 1)}
 
 
 def calls(yard, program, target, scenario):

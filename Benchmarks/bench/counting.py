@@ -94,13 +94,14 @@ def system_calls(bench, peer, protocol, few=500, many=3_000):
 VALGRIND_FEW, VALGRIND_MANY = 300, 1_500
 CACHEGRIND = ["--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]
 CACHEGRIND_COUNT = r"I\s+refs:\s+([\d,]+)"
+DHAT = ["--tool=dhat", "--dhat-out-file=/dev/null", "--soname-synonyms=somalloc=*jemalloc*"]
+DHAT_COUNT = r"Total:\s+[\d,]+ bytes in ([\d,]+) blocks"
 
 
 def valgrind_count(text, pattern):
+    """`None` when it did not say one."""
     found = re.search(pattern, text)
-    if not found:
-        raise SystemExit(f"valgrind did not say its count:\n{text[-2000:]}")
-    return int(found[1].replace(",", ""))
+    return int(found[1].replace(",", "")) if found else None
 
 
 def _under_valgrind(bench, name, features, protocol, tool, pattern, connections=4, streams=8):
@@ -111,7 +112,11 @@ def _under_valgrind(bench, name, features, protocol, tool, pattern, connections=
         bench.load(peer, protocol, 200, connections=connections, streams=streams)
         bench.load(peer, protocol, requests, connections=connections, streams=streams)
         bench.stop(peer)
-        return valgrind_count((bench.folder / "valgrind.txt").read_text(), pattern)
+        text = (bench.folder / "valgrind.txt").read_text()
+        count = valgrind_count(text, pattern)
+        if count is None:
+            raise SystemExit(f"valgrind did not say its count:\n{text[-2000:]}")
+        return count
 
     return slope(measure, VALGRIND_FEW, VALGRIND_MANY)
 
@@ -128,6 +133,4 @@ def allocations(bench, name, features, protocol):
     buffer (SSL_MODE_RELEASE_BUFFERS gives it back, which is what keeps idle connections small) and three of 40 bytes
     that its WPACKET takes, for what is read a record buffer and one. With several streams, how many requests share a
     wake-up is chance; with one, each has one of its own, and the count is the same from run to run."""
-    return _under_valgrind(bench, name, features, protocol,
-                           ["--tool=dhat", "--dhat-out-file=/dev/null", "--soname-synonyms=somalloc=*jemalloc*"],
-                           r"Total:\s+[\d,]+ bytes in ([\d,]+) blocks", connections=1, streams=1)
+    return _under_valgrind(bench, name, features, protocol, DHAT, DHAT_COUNT, connections=1, streams=1)

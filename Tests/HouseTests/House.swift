@@ -1,5 +1,5 @@
-/// The table of rooms: what each folder under `Sources` and `Benchmarks/Micro` is, and what it may import. A new room is a row here and a
-/// row in `Package.swift`; a row that says more than the room needs is a review question, not a convenience.
+/// The table of rooms: what each folder under `Sources` and `Benchmarks/Micro` is, and what it may import. A new room is
+/// a row here and a row in `Package.swift`; a row that says more than the room needs is a review question, not a convenience.
 enum House {
     /// What such a folder is, which decides the rules that hold for it.
     enum Kind: Equatable {

@@ -37,7 +37,7 @@ public enum Part: String, CaseIterable, Sendable {
         case .tokenHit: "a token of 785 bytes that is remembered, and its subject"
         case .tokenNew: "a token of 785 bytes: base64, claims, signature of RS256"
         case .rs256: "a signature of RS256 checked, key of 2048 bits"
-        case .accessLine: "a line of 19 members written"
+        case .accessLine: "a line of 22 members written"
         case .block: "a block of 16 KiB taken, filled with a head, given back"
         case .timerCancel: "a timer set and the oldest of 1,024 cancelled"
         case .timerFire: "a timer set, the clock moved on by a tick, one taken that is due"
