@@ -94,7 +94,8 @@ def build_client():
     """The load generator, compiled when its source is newer."""
     SCRATCH.mkdir(exist_ok=True)
     source, program = HERE / "client.c", SCRATCH / "client"
-    if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
+    newest = max(file.stat().st_mtime for file in (source, HERE / "options.h"))
+    if not program.exists() or program.stat().st_mtime < newest:
         # Swift's toolchain brings a clang; Debian's compiler need not be there.
         compiler = shutil.which("cc") or shutil.which("clang")
         if not compiler:
@@ -243,7 +244,8 @@ class Yard(Bench):
 def fingerprint(target, programs):
     """What a stored cell depends on: the program and its configuration."""
     digest = hashlib.sha256((HERE / "peers" / target.template).read_bytes())
-    digest.update((HERE / "client.c").read_bytes())
+    for source in ("client.c", "options.h"):
+        digest.update((HERE / source).read_bytes())
     if target.name == "gatehouse":
         digest.update((programs / "gatehouse").read_bytes())
     else:
