@@ -498,9 +498,14 @@ static void phase(long requests) {
                 fill(c);
                 flush(c);
             }
+            bool is_full = true;
+            for (int i = 0; i < o.connections && is_full; i++)
+                is_full = !connections[i].is_open || connections[i].in_flight >= (o.h2 ? o.streams : 1);
             uint64_t due = started < limit ? due_of(started - phase_first) : 0, time = now();
-            // With every connection full an answer is what is waited for; it is behind its time, and counted so.
+            // With every connection full an answer is what is waited for; it is behind its time, and counted so. What fell due
+            // since it was last looked at is not slept upon.
             if (due > time && due - time < 1000000000u) wait = (struct timespec){0, (long)(due - time)};
+            else if (due && due <= time && !is_full) wait = (struct timespec){0, 0};
         }
         int count = epoll_pwait2(poller, events, 256, &wait, NULL);
         if (count < 0 && errno != EINTR) die("epoll_pwait2: %s", strerror(errno));
