@@ -71,8 +71,10 @@ extension World {
             let isStale =
                 mood == .stale && status == 502
                 && (!asking.mayBeRepeated || (asking.service == World.streamed && refusalsLeft < 2))
-            // What does not fit the memory for another try is lost with the stream that refused it.
-            let isTooLarge = status == 502 && asking.refusals > 0 && asking.bodyLength > 60_000
+            // What does not fit the memory for another try is lost with the stream that refused it, or with the connection that
+            // went away before it came.
+            let wasTurnedAway = asking.refusals > 0 || asking.service == World.streamed && departures > 0
+            let isTooLarge = status == 502 && wasTurnedAway && asking.bodyLength > 60_000
             if !isExpected, !isStale, !isTooLarge { violate("request \(id) was refused with \(status)") }
         case .none:
             if !isDraining { violate("request \(id) of \(who) was not answered") }

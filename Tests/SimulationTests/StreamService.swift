@@ -105,6 +105,7 @@ final class StreamService: Server {
         guard world.kernel.turn >= since + 8 else { return }
         world.trace("wire \(peer.wire.number): the service goes away")
         isAway = true
+        world.departures += 1
         // What was refused by this was not delivered; it must be written before another stream can come.
         peer.session.goAway()
         peer.write()

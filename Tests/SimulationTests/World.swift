@@ -100,6 +100,8 @@ final class World {
     /// How often services of HTTP/2 may still refuse what they must not in a schedule without faults, where the gateway
     /// has three tries.
     var refusalsLeft = 2
+    /// How often a service of HTTP/2 went away.
+    var departures = 0
     var askings: [Asking] = []
     var answers: [Answer] = []
     private(set) var violations: [String] = []
