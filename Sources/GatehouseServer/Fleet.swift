@@ -422,6 +422,12 @@ final class Fleet: Sendable {
         for mailbox in mailboxes { _ = mailbox.send(.drain(deadline: deadline)) }
     }
 
+    /// Ends what has begun of a start that failed: a process must not leave while its threads are still beginning.
+    func abandon() {
+        beginDrain(until: 0)
+        finish()
+    }
+
     /// After the last worker has ended: writes what the log still holds and joins all threads.
     func finish() {
         controlThreads.finish(milliseconds: 2000)

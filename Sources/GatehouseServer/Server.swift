@@ -106,10 +106,16 @@ public enum Server {
         let log = EventLog(level: level(of: configuration))
         let household = Household(limiterKeys: configuration.limiterKeys)
         let fleet = try Fleet(configuration, options: options, household: household, log: log)
-        try fleet.start()
+        do throws(StartError) {
+            try fleet.start()
+        } catch {
+            fleet.abandon()
+            throw error
+        }
         do {
             try Control.run(fleet, signals: signals, options: options, log: log)
         } catch {
+            fleet.abandon()
             throw .system("the control loop failed: \(error.text)")
         }
         fleet.finish()
