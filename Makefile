@@ -50,7 +50,7 @@ export ASAN_OPTIONS := detect_leaks=0:abort_on_error=0:exitcode=99
 export TSAN_OPTIONS := halt_on_error=1:exitcode=99
 
 .PHONY: help deps build release services test integration conformance testssl refusal-sites acceptance lint format asan tsan \
-	fuzz fuzz-all hot-path-gate simulation simulation-planted bench-smoke bench-gate bench-gate-planted bench-tokens micro reasons demo dev ci install
+	fuzz fuzz-all hot-path-gate simulation simulation-planted bench-smoke bench-gate bench-gate-planted bench-tokens load load-all micro reasons demo dev ci install
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile

@@ -77,7 +77,7 @@ public enum HTTP2ErrorCode {
 /// What happened on a connection. Events of one stream come in the order of the cases; several DATA frames of one
 /// stream are one event.
 @frozen public enum HTTP2Event: Equatable, Sendable {
-    /// Nothing more, for now.
+    /// All has been told that there was to tell.
     case none
     /// A head has arrived; `readHead` tells what it says. `endsStream`: no body and no trailers follow.
     case request(StreamID, endsStream: Bool)
@@ -136,7 +136,7 @@ public enum HTTP2ErrorCode {
 }
 
 @frozen public enum WriteStep: Equatable, Sendable {
-    /// Nothing more to write, for now.
+    /// All that may be sent is written.
     case done
     /// `limit` was reached; there may be more.
     case limitReached

@@ -82,7 +82,7 @@ public struct UpstreamConnection: ~Copyable {
     public var isQueued = false
     /// Bytes read in this turn.
     public var turnBytes = 0
-    /// The kernel takes no more for now.
+    /// The kernel takes no more until the poller says so.
     public var isBlocked = false
 
     /// When the current wait is over, monotonic nanoseconds; `.max` when nothing is waited for.

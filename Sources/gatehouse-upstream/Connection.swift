@@ -43,7 +43,7 @@ struct Connection: ~Copyable {
     /// The kernel may hold more to read.
     var mayHaveMore = false
     var isEnding = false
-    /// The kernel takes no more for now.
+    /// The kernel takes no more until the poller says so.
     var isBlocked = false
     /// The connection ends when what is owed has been sent.
     var isLast = false

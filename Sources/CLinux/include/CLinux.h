@@ -284,7 +284,6 @@ static inline int64_t cl_raise_descriptor_limit(void) {
     return (int64_t)limit.rlim_cur;
 }
 int cl_thread_start(pthread_t *thread, const char *name, void *(*entry)(void *), void *argument);
-/* The thread's memory is given back when it ends; it cannot be joined. */
 static inline int cl_thread_join(pthread_t thread) { return -pthread_join(thread, NULL); }
 /* Gives the program's own read-only pages back to the page cache; those in use come back by minor faults. Answers how many
  * bytes were given back at most. */
