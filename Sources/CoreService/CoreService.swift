@@ -11,18 +11,22 @@ public struct CoreService: Sendable {
     private static let bodyLimitBytes = 512 * 1_024
     private static let pageLimit = 100
 
+    private let limits: CoreLimits
+    private let now: @Sendable () -> Int64
     private let store: CoreStore
     private let verifier: TokenVerifier
     private let bell = Doorbell()
     private let relay: SearchRelay
 
     /// `search`: Where the search service is; documents wait in the store while it is away.
-    /// `outboxLimit`: Changes are refused with 503 while so many documents wait.
+    /// `now`: Unix milliseconds; a day must not pass for a test to see it over.
     public init(
         directory: URL, verifier: TokenVerifier, search: Origin, serviceToken: ServiceToken, log: Logger,
-        outboxLimit: Int = 10_000
+        limits: CoreLimits = CoreLimits(), now: @escaping @Sendable () -> Int64 = { Timestamp.now }
     ) throws {
-        store = try CoreStore(directory: directory, outboxLimit: outboxLimit)
+        self.limits = limits
+        self.now = now
+        store = try CoreStore(directory: directory, limits: limits)
         self.verifier = verifier
         relay = SearchRelay(store: store, search: search, serviceToken: serviceToken, bell: bell, log: log)
     }
@@ -84,9 +88,11 @@ public struct CoreService: Sendable {
 
     private func add(_ request: Request, _ call: Call) async throws -> Response {
         let caller = try await verifier.caller(request, call, scope: "documents")
+        let key = try IdempotencyKey(request)
         let draft = try await draft(request)
         let change = try await store.add(
-            owner: caller.subject, title: draft.title, body: draft.body, origin: origin(call))
+            owner: caller.subject, title: draft.title, body: draft.body,
+            keyed: key.map { KeyedRequest($0, title: draft.title, body: draft.body) }, origin: origin(call))
         let document = try accepted(change)
         var response = told(document, status: .created)
         response.headers[.location] = "/api/v1/documents/\(document.id)"
@@ -96,21 +102,24 @@ public struct CoreService: Sendable {
     private func list(_ request: Request, _ call: Call) async throws -> Response {
         let caller = try await verifier.caller(request, call, scope: "documents")
         let limit = try request.queryNumber("limit", in: 1...Self.pageLimit, fallback: 20)
-        let cursor = request.queryText("cursor")
-        if let cursor, !Identifier.isValid(cursor) {
-            throw Problem(.badRequest, "invalid_query", "cursor must be one that a list gave.")
-        }
         let asked = request.queryText("owner")
         guard caller.isAdministrator || asked == nil || asked == caller.subject else {
             throw Problem(.forbidden, "not_owner", "These are another account's documents.")
         }
         // An administrator may ask for everybody's with `owner=*`.
         let owner = asked == "*" ? nil : asked ?? caller.subject
-        let documents = try await store.list(owner: owner, before: cursor, limit: limit + 1)
+        let last = try request.queryText("cursor").map { text in
+            guard let id = store.cursor.id(text, owner: owner) else {
+                throw Problem(.badRequest, "invalid_query", "cursor must be one that this list gave.")
+            }
+            return id
+        }
+        let documents = try await store.list(owner: owner, before: last, limit: limit + 1)
         return Reply.json(
             Page(
                 documents: documents.prefix(limit).map { Summary($0, withBody: false) },
-                nextCursor: documents.count > limit ? documents[limit - 1].id : nil))
+                nextCursor: documents.count > limit
+                    ? store.cursor.text(after: documents[limit - 1].id, owner: owner) : nil))
     }
 
     private func read(_ request: Request, _ call: Call) async throws -> Response {
@@ -127,9 +136,16 @@ public struct CoreService: Sendable {
 
     private func replace(_ request: Request, _ call: Call) async throws -> Response {
         let caller = try await verifier.caller(request, call, scope: "documents")
+        // RFC 6585 §3: who does not say which version was read would take back what others wrote since, unknowingly.
+        // A deletion needs none: it says nothing about the text.
+        guard let expected = EntityTagList(request.headers[.ifMatch]) else {
+            throw Problem(
+                .preconditionRequired, "if_match_missing",
+                "If-Match must name the version that this replaces, or be '*' for any.")
+        }
         let draft = try await draft(request)
         let change = try await store.replace(
-            id: try identifier(call), by: caller, expected: EntityTagList(request.headers[.ifMatch]),
+            id: try identifier(call), by: caller, expected: expected,
             title: draft.title, body: draft.body, origin: origin(call))
         return told(try accepted(change), status: .ok)
     }
@@ -144,7 +160,7 @@ public struct CoreService: Sendable {
     }
 
     private func origin(_ call: Call) -> ChangeOrigin {
-        ChangeOrigin(at: Timestamp.now, requestID: call.requestID)
+        ChangeOrigin(at: now(), requestID: call.requestID)
     }
 
     private func draft(_ request: Request) async throws -> Draft {
@@ -158,6 +174,10 @@ public struct CoreService: Sendable {
                 .contentTooLarge, "body_too_large",
                 "The document's body may have at most \(Self.bodyLimitBytes) bytes.")
         }
+        // SQLite's texts end there for most of its functions.
+        guard !draft.title.utf8.contains(0), !draft.body.utf8.contains(0) else {
+            throw Problem(.badRequest, "invalid_text", "Title and body may not hold the character U+0000.")
+        }
         return draft
     }
 
@@ -166,7 +186,20 @@ public struct CoreService: Sendable {
         case .done(let document):
             bell.ring()
             return document
+        case .repeated(let document): return document
         case .absent: throw Problem.notFound("document")
+        case .keyReused:
+            throw Problem(
+                .unprocessableContent, "idempotency_key_reused",
+                "This Idempotency-Key came with another title or body before.")
+        case .tooManyKeys(ofOwner: true):
+            throw Problem.retryLater(
+                .tooManyRequests, "too_many_idempotency_keys",
+                "An account may use \(limits.keysPerOwner) keys in 24 hours.", afterSeconds: 3_600)
+        case .tooManyKeys(ofOwner: false):
+            throw Problem.retryLater(
+                .serviceUnavailable, "idempotency_keys_full", "No more keys can be remembered now.",
+                afterSeconds: 60)
         case .otherVersion:
             throw Problem(
                 .preconditionFailed, "version_differs", "The document has changed since that version.")
@@ -176,7 +209,7 @@ public struct CoreService: Sendable {
         case .tooMany:
             throw Problem(
                 .forbidden, "too_many_documents",
-                "An account may have at most \(CoreStore.documentsPerOwner) documents.")
+                "An account may have at most \(limits.documentsPerOwner) documents.")
         }
     }
 

@@ -26,12 +26,18 @@ enum Change: Sendable {
     case done(Document)
     /// No such document, or it belongs to another: a stranger learns not which.
     case absent
+    /// The same request came before; this is what it made.
+    case repeated(Document)
+    /// The key came before, with something else (422).
+    case keyReused
     /// `If-Match` names another version (412).
     case otherVersion
     /// More changes wait for search than the store will hold (503).
     case outboxFull
     /// The owner has as many documents as one may have.
     case tooMany
+    /// As many keyed requests are remembered as may be: of this owner (429), or of everybody (503).
+    case tooManyKeys(ofOwner: Bool)
 }
 
 /// One document that search must still be told of.
@@ -46,14 +52,18 @@ struct Handover: Sendable {
 
 /// Core's own store: documents, and beside each change, in the same transaction, the note that search must be told.
 struct CoreStore: Sendable {
-    static let documentsPerOwner = 100_000
-
+    /// Seals the cursors of lists.
+    let cursor: ListCursor
     private let pool: DatabasePool
-    private let outboxLimit: Int
+    private let limits: CoreLimits
 
-    init(directory: URL, outboxLimit: Int) throws {
-        self.outboxLimit = outboxLimit
+    init(directory: URL, limits: CoreLimits) throws {
+        self.limits = limits
         pool = try Store.open(directory: directory, name: "core", migrations: Self.migrations)
+        let key = try pool.read { db in
+            try Data.fetchOne(db, sql: "SELECT value FROM secret WHERE name = 'cursor'")
+        }
+        cursor = ListCursor(key: [UInt8](key ?? Data()))
     }
 
     private static var migrations: DatabaseMigrator {
@@ -75,25 +85,76 @@ struct CoreStore: Sendable {
                     CREATE INDEX outbox_due ON outbox (queued_at) WHERE refusal IS NULL;
                     """)
         }
+        migrator.registerMigration("2") { db in
+            // Counted as rows come and go: counting them anew for each request would cost more the more there are.
+            try db.execute(
+                sql: """
+                    CREATE TABLE secret (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
+                    CREATE TABLE tally (name TEXT PRIMARY KEY, count INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+                    INSERT INTO tally SELECT 'documents:' || owner, count(*) FROM document GROUP BY owner;
+                    CREATE TRIGGER document_added AFTER INSERT ON document BEGIN
+                        INSERT INTO tally VALUES ('documents:' || NEW.owner, 1)
+                            ON CONFLICT (name) DO UPDATE SET count = count + 1;
+                    END;
+                    CREATE TRIGGER document_removed AFTER DELETE ON document BEGIN
+                        UPDATE tally SET count = count - 1 WHERE name = 'documents:' || OLD.owner;
+                        DELETE FROM tally WHERE name = 'documents:' || OLD.owner AND count <= 0;
+                    END;
+                    CREATE TABLE keyed_request (
+                        owner TEXT NOT NULL, key TEXT NOT NULL, digest BLOB NOT NULL, document_id TEXT NOT NULL,
+                        made_at INTEGER NOT NULL, PRIMARY KEY (owner, key)
+                    ) STRICT, WITHOUT ROWID;
+                    CREATE INDEX keyed_request_age ON keyed_request (made_at);
+                    CREATE TRIGGER keyed_request_added AFTER INSERT ON keyed_request BEGIN
+                        INSERT INTO tally VALUES ('keys', 1), ('keys:' || NEW.owner, 1)
+                            ON CONFLICT (name) DO UPDATE SET count = count + 1;
+                    END;
+                    CREATE TRIGGER keyed_request_removed AFTER DELETE ON keyed_request BEGIN
+                        UPDATE tally SET count = count - 1 WHERE name IN ('keys', 'keys:' || OLD.owner);
+                        DELETE FROM tally WHERE name = 'keys:' || OLD.owner AND count <= 0;
+                    END;
+                    """)
+            try db.execute(
+                sql: "INSERT INTO secret VALUES ('cursor', ?)", arguments: [Data(Bytes.random(32))])
+        }
         return migrator
     }
 
-    func add(owner: String, title: String, body: String, origin: ChangeOrigin) async throws -> Change {
+    /// `keyed`: The client's key for repeats of this request, if it gave one.
+    func add(
+        owner: String, title: String, body: String, keyed: KeyedRequest?, origin: ChangeOrigin
+    ) async throws -> Change {
         let now = origin.at
-        let document = Document(
-            id: Identifier.make(at: now), owner: owner, title: title, body: body, version: 1, createdAt: now,
-            updatedAt: now)
+        @Sendable func document(_ id: String, at time: Int64) -> Document {
+            Document(
+                id: id, owner: owner, title: title, body: body, version: 1, createdAt: time, updatedAt: time)
+        }
         return try await pool.write { db -> Change in
+            if let keyed {
+                switch try Self.earlier(db, owner: owner, keyed, now: now) {
+                // What was asked is the same, so that the first answer can be told without having been kept.
+                case .same(let id, let madeAt): return .repeated(document(id, at: madeAt))
+                case .other: return .keyReused
+                case .none: break
+                }
+                let ofOwner = try Self.tally(db, "keys:" + owner)
+                guard ofOwner < limits.keysPerOwner else { return .tooManyKeys(ofOwner: true) }
+                guard try Self.tally(db, "keys") < limits.keys else { return .tooManyKeys(ofOwner: false) }
+            }
             guard try hasRoom(db) else { return .outboxFull }
-            let count =
-                try Int.fetchOne(db, sql: "SELECT count(*) FROM document WHERE owner = ?", arguments: [owner])
-                ?? 0
-            guard count < Self.documentsPerOwner else { return .tooMany }
+            guard try Self.tally(db, "documents:" + owner) < limits.documentsPerOwner else { return .tooMany }
+            let document = document(Identifier.make(at: now), at: now)
             try db.execute(
                 sql: """
                     INSERT INTO document (id, owner, title, body, version, created_at, updated_at)
                     VALUES (?, ?, ?, ?, ?, ?, ?)
                     """, arguments: [document.id, owner, title, body, document.version, now, now])
+            if let keyed {
+                try db.execute(
+                    sql: """
+                        INSERT INTO keyed_request (owner, key, digest, document_id, made_at) VALUES (?, ?, ?, ?, ?)
+                        """, arguments: [owner, keyed.key, Data(keyed.digest), document.id, now])
+            }
             try Self.enqueue(db, document.id, version: document.version, isDeletion: false, origin: origin)
             return .done(document)
         }
@@ -204,8 +265,41 @@ struct CoreStore: Sendable {
         }
     }
 
+    private enum Earlier {
+        case none
+        case same(documentID: String, madeAt: Int64)
+        case other
+    }
+
+    /// What came under that key in its lifetime. Takes out some that are past theirs, and that one in any case.
+    private static func earlier(_ db: Database, owner: String, _ keyed: KeyedRequest, now: Int64) throws
+        -> Earlier
+    {
+        let oldest = now - IdempotencyKey.lifetimeMilliseconds
+        try db.execute(
+            sql: "DELETE FROM keyed_request WHERE owner = ? AND key = ? AND made_at < ?",
+            arguments: [owner, keyed.key, oldest])
+        // At most one comes in by a request, so that the old ones go quicker than new ones come.
+        try db.execute(
+            sql: """
+                DELETE FROM keyed_request WHERE (owner, key) IN
+                    (SELECT owner, key FROM keyed_request WHERE made_at < ? ORDER BY made_at LIMIT 16)
+                """, arguments: [oldest])
+        let row = try Row.fetchOne(
+            db, sql: "SELECT digest, document_id, made_at FROM keyed_request WHERE owner = ? AND key = ?",
+            arguments: [owner, keyed.key])
+        guard let row else { return .none }
+        let digest: Data = row["digest"]
+        return [UInt8](digest) == keyed.digest
+            ? .same(documentID: row["document_id"], madeAt: row["made_at"]) : .other
+    }
+
+    private static func tally(_ db: Database, _ name: String) throws -> Int {
+        try Int.fetchOne(db, sql: "SELECT count FROM tally WHERE name = ?", arguments: [name]) ?? 0
+    }
+
     private func hasRoom(_ db: Database) throws -> Bool {
-        try Int.fetchOne(db, sql: "SELECT count(*) FROM outbox WHERE refusal IS NULL") ?? 0 < outboxLimit
+        try Int.fetchOne(db, sql: "SELECT count(*) FROM outbox WHERE refusal IS NULL") ?? 0 < limits.outbox
     }
 
     private static func enqueue(

@@ -20,6 +20,18 @@ public enum Bytes {
         return digest
     }
 
+    /// HMAC-SHA-256 (RFC 2104), 32 bytes. The key may have any length.
+    public static func hmacSHA256(key: [UInt8], _ message: some Sequence<UInt8>) -> [UInt8] {
+        prepare()
+        let message = [UInt8](message)
+        var state = crypto_auth_hmacsha256_state()
+        var code = [UInt8](repeating: 0, count: Int(crypto_auth_hmacsha256_BYTES))
+        crypto_auth_hmacsha256_init(&state, key, key.count)
+        crypto_auth_hmacsha256_update(&state, message, UInt64(message.count))
+        crypto_auth_hmacsha256_final(&state, &code)
+        return code
+    }
+
     /// Bytes fit for keys and tokens.
     public static func random(_ count: Int) -> [UInt8] {
         prepare()

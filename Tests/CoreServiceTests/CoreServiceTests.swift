@@ -60,38 +60,8 @@ private final class HearingSearch: Sendable {
 }
 
 @Suite("The core service over HTTP") struct CoreServiceTests {
-    private static let secret = "0123456789abcdef"
-
-    private static func core(_ directory: URL, search: Origin = Origin(nil), outboxLimit: Int = 10_000) throws
-        -> ServiceParts
-    {
-        let token = try #require(ServiceToken(secret))
-        return try CoreService(
-            directory: directory, verifier: Harness.verifier(), search: search, serviceToken: token,
-            log: Harness.log, outboxLimit: outboxLimit
-        ).parts
-    }
-
-    private func withCore(
-        search: Origin = Origin(nil), outboxLimit: Int = 10_000,
-        _ body: @escaping @Sendable (Origin) async throws -> Void
-    ) async throws {
-        let directory = Harness.directory()
-        defer { try? FileManager.default.removeItem(at: directory) }
-        try await withRunning(
-            Self.core(directory, search: search, outboxLimit: outboxLimit), log: Harness.log, body)
-    }
-
-    private static func add(_ core: Origin, _ token: String, title: String) async throws -> String {
-        let answer = try await Harness.ask(
-            core, "POST", "/api/v1/documents", token: token,
-            json: "{\"title\":\"\(title)\",\"body\":\"text\"}")
-        #expect(answer.status == 201)
-        return try #require(answer.text("id"))
-    }
-
     @Test("A document is made, read, changed and deleted") func life() async throws {
-        try await withCore { core in
+        try await Harness.withCore { core in
             let token = try Harness.token("ada")
             let made = try await Harness.ask(
                 core, "POST", "/api/v1/documents", token: token, json: "{\"title\":\"One\",\"body\":\"text\"}"
@@ -122,9 +92,9 @@ private final class HearingSearch: Sendable {
 
     @Test("RFC 9110 §13.1.1: a change to another version than the named one is refused with 412")
     func preconditions() async throws {
-        try await withCore { core in
+        try await Harness.withCore { core in
             let token = try Harness.token("ada")
-            let path = "/api/v1/documents/\(try await Self.add(core, token, title: "One"))"
+            let path = "/api/v1/documents/\(try await Harness.add(core, token, title: "One"))"
             for tag in ["\"v2\"", "W/\"v1\"", "v1", "\"\"", ""] {
                 let put = try await Harness.ask(
                     core, "PUT", path, token: token, json: "{\"title\":\"Two\",\"body\":\"\"}",
@@ -134,6 +104,10 @@ private final class HearingSearch: Sendable {
                     core, "DELETE", path, token: token, fields: [("If-Match", tag)])
                 #expect(delete.status == 412, "\(tag)")
             }
+            let without = try await Harness.ask(
+                core, "PUT", path, token: token, json: "{\"title\":\"Two\",\"body\":\"\"}")
+            #expect(without.status == 428)
+            #expect(without.text("reason") == "if_match_missing")
             let any = try await Harness.ask(core, "DELETE", path, token: token, fields: [("If-Match", "*")])
             #expect(any.status == 204)
         }
@@ -142,15 +116,18 @@ private final class HearingSearch: Sendable {
     @Test("A stranger cannot tell another's document from none; an administrator sees it") func owners()
         async throws
     {
-        try await withCore { core in
-            let path = "/api/v1/documents/\(try await Self.add(core, Harness.token("ada"), title: "One"))"
+        try await Harness.withCore { core in
+            let path = "/api/v1/documents/\(try await Harness.add(core, Harness.token("ada"), title: "One"))"
             let stranger = try Harness.token("bob")
             for method in ["GET", "DELETE"] {
                 #expect(try await Harness.ask(core, method, path, token: stranger).status == 404)
             }
             let put = try await Harness.ask(
-                core, "PUT", path, token: stranger, json: "{\"title\":\"Two\",\"body\":\"\"}")
+                core, "PUT", path, token: stranger, json: "{\"title\":\"Two\",\"body\":\"\"}",
+                fields: [("If-Match", "*")])
             #expect(put.status == 404)
+            #expect(
+                try await Harness.ask(core, "GET", path, token: Harness.token("ada")).text("title") == "One")
             let other = try await Harness.ask(core, "GET", "/api/v1/documents?owner=ada", token: stranger)
             #expect(other.status == 403)
 
@@ -165,31 +142,8 @@ private final class HearingSearch: Sendable {
         }
     }
 
-    @Test("A list goes through all documents once, newest first") func pages() async throws {
-        try await withCore { core in
-            let token = try Harness.token("ada")
-            for number in 0..<5 { _ = try await Self.add(core, token, title: "\(number)") }
-            var found: [String] = []
-            var path = "/api/v1/documents?limit=2"
-            while found.count < 100 {
-                let page = try await Harness.ask(core, "GET", path, token: token)
-                let documents = page.object["documents"] as? [[String: Any]] ?? []
-                found += documents.compactMap { $0["id"] as? String }
-                #expect(documents.allSatisfy { $0["body"] == nil })
-                guard let cursor = page.text("nextCursor") else { break }
-                path = "/api/v1/documents?limit=2&cursor=\(cursor)"
-            }
-            #expect(found.count == 5)
-            #expect(found == found.sorted().reversed())
-            for query in ["limit=0", "limit=101", "limit=x", "cursor=nonsense"] {
-                let refused = try await Harness.ask(core, "GET", "/api/v1/documents?\(query)", token: token)
-                #expect(refused.status == 400, "\(query)")
-            }
-        }
-    }
-
     @Test("Titles and bodies have limits") func limits() async throws {
-        try await withCore { core in
+        try await Harness.withCore { core in
             let token = try Harness.token("ada")
             for (title, bodyLength, status) in [
                 ("", 0, 400), (String(repeating: "x", count: 1_025), 0, 400), ("x", 524_289, 413),
@@ -204,12 +158,43 @@ private final class HearingSearch: Sendable {
         }
     }
 
+    @Test("The character U+0000, at which SQLite would cut a text, is refused") func zero() async throws {
+        try await Harness.withCore { core in
+            let token = try Harness.token("ada")
+            for json in [#"{"title":"a\u0000b","body":""}"#, #"{"title":"a","body":"b\u0000"}"#] {
+                let answer = try await Harness.ask(
+                    core, "POST", "/api/v1/documents", token: token, json: json)
+                #expect(answer.status == 400)
+                #expect(answer.text("reason") == "invalid_text")
+            }
+        }
+    }
+
+    @Test("An account has a limit of documents, and one more when one was deleted") func documentLimit()
+        async throws
+    {
+        try await Harness.withCore(limits: CoreLimits(documentsPerOwner: 2)) { core in
+            let token = try Harness.token("ada")
+            let first = try await Harness.add(core, token, title: "One")
+            _ = try await Harness.add(core, token, title: "Two")
+            func third() async throws -> OutboundClient.Answer {
+                try await Harness.ask(
+                    core, "POST", "/api/v1/documents", token: token, json: #"{"title":"Three","body":""}"#)
+            }
+            #expect(try await third().text("reason") == "too_many_documents")
+            _ = try await Harness.add(core, Harness.token("bob"), title: "Another's")
+            _ = try await Harness.ask(core, "DELETE", "/api/v1/documents/\(first)", token: token)
+            #expect(try await third().status == 201)
+            #expect(try await third().status == 403)
+        }
+    }
+
     @Test("Search is told of each change, with the request's id and the service token") func handover()
         async throws
     {
         let search = HearingSearch()
         try await withRunning(search.parts, log: Harness.log) { searchOrigin in
-            try await withCore(search: searchOrigin) { core in
+            try await Harness.withCore(search: searchOrigin) { core in
                 let token = try Harness.token("ada")
                 let made = try await Harness.ask(
                     core, "POST", "/api/v1/documents", token: token,
@@ -220,7 +205,8 @@ private final class HearingSearch: Sendable {
                 #expect(
                     first == [
                         .init(
-                            id: id, title: "One", requestID: "abc-1", authorization: "Bearer \(Self.secret)")
+                            id: id, title: "One", requestID: "abc-1",
+                            authorization: "Bearer \(Harness.secret)")
                     ])
                 _ = try await Harness.ask(core, "DELETE", "/api/v1/documents/\(id)", token: token)
                 let second = await search.wait(for: 2)
@@ -236,12 +222,12 @@ private final class HearingSearch: Sendable {
         let directory = Harness.directory()
         defer { try? FileManager.default.removeItem(at: directory) }
         let token = try Harness.token("ada")
-        let id = try await withRunning(Self.core(directory), log: Harness.log) { core in
-            let id = try await Self.add(core, token, title: "One")
+        let id = try await withRunning(Harness.core(directory), log: Harness.log) { core in
+            let id = try await Harness.add(core, token, title: "One")
             for title in ["Two", "Three"] {
                 let changed = try await Harness.ask(
                     core, "PUT", "/api/v1/documents/\(id)", token: token,
-                    json: "{\"title\":\"\(title)\",\"body\":\"\"}")
+                    json: "{\"title\":\"\(title)\",\"body\":\"\"}", fields: [("If-Match", "*")])
                 #expect(changed.status == 200)
             }
             return id
@@ -249,7 +235,7 @@ private final class HearingSearch: Sendable {
         let search = HearingSearch()
         try await withRunning(search.parts, log: Harness.log) { searchOrigin in
             let later = Origin(nil)
-            try await withRunning(Self.core(directory, search: later), log: Harness.log) { core in
+            try await withRunning(Harness.core(directory, search: later), log: Harness.log) { core in
                 let metrics = try await Harness.ask(core, "GET", "/metrics")
                 #expect(
                     String(decoding: metrics.body, as: UTF8.self)
@@ -265,11 +251,11 @@ private final class HearingSearch: Sendable {
     @Test("A document that search refuses holds up no other") func refusedDocument() async throws {
         let search = HearingSearch(status: .unprocessableContent)
         try await withRunning(search.parts, log: Harness.log) { searchOrigin in
-            try await withCore(search: searchOrigin) { core in
+            try await Harness.withCore(search: searchOrigin) { core in
                 let token = try Harness.token("ada")
                 let ids = [
-                    try await Self.add(core, token, title: "One"),
-                    try await Self.add(core, token, title: "Two"),
+                    try await Harness.add(core, token, title: "One"),
+                    try await Harness.add(core, token, title: "Two"),
                 ]
                 #expect(await search.wait(for: 2).map(\.id) == ids)
             }
@@ -277,9 +263,9 @@ private final class HearingSearch: Sendable {
     }
 
     @Test("A full outbox refuses changes with 503") func outboxFull() async throws {
-        try await withCore(outboxLimit: 1) { core in
+        try await Harness.withCore(limits: CoreLimits(outbox: 1)) { core in
             let token = try Harness.token("ada")
-            _ = try await Self.add(core, token, title: "One")
+            _ = try await Harness.add(core, token, title: "One")
             let refused = try await Harness.ask(
                 core, "POST", "/api/v1/documents", token: token, json: "{\"title\":\"Two\",\"body\":\"\"}")
             #expect(refused.status == 503)

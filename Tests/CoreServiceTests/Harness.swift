@@ -1,6 +1,9 @@
 import Foundation
 import Logging
 import ServiceKit
+import Testing
+
+@testable import CoreService
 
 /// A caller's world: keys that sign its tokens, a directory for a store, and a client.
 enum Harness {
@@ -25,6 +28,39 @@ enum Harness {
             AccessClaims(
                 iss: issuer, aud: audience, sub: subject, iat: now, nbf: now, exp: now + 900,
                 jti: Identifier.make(), roles: roles, scope: scope, sid: Identifier.make()))
+    }
+
+    static let secret = "0123456789abcdef"
+
+    static func core(
+        _ directory: URL, search: Origin = Origin(nil), limits: CoreLimits = CoreLimits(),
+        now: @escaping @Sendable () -> Int64 = { Timestamp.now }
+    ) throws -> ServiceParts {
+        try CoreService(
+            directory: directory, verifier: verifier(), search: search,
+            serviceToken: #require(ServiceToken(secret)), log: log, limits: limits, now: now
+        ).parts
+    }
+
+    /// A core service with an empty store.
+    static func withCore(
+        search: Origin = Origin(nil), limits: CoreLimits = CoreLimits(),
+        now: @escaping @Sendable () -> Int64 = { Timestamp.now },
+        _ body: @escaping @Sendable (Origin) async throws -> Void
+    ) async throws {
+        let directory = directory()
+        defer { try? FileManager.default.removeItem(at: directory) }
+        try await withRunning(
+            core(directory, search: search, limits: limits, now: now), log: log, body)
+    }
+
+    /// Makes a document, and tells its id.
+    static func add(_ core: Origin, _ token: String, title: String) async throws -> String {
+        let answer = try await ask(
+            core, "POST", "/api/v1/documents", token: token,
+            json: "{\"title\":\"\(title)\",\"body\":\"text\"}")
+        #expect(answer.status == 201)
+        return try #require(answer.text("id"))
     }
 
     static func directory() -> URL {

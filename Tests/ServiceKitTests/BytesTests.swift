@@ -10,6 +10,19 @@ import Testing
                 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
     }
 
+    @Test("RFC 4231 §4.3, §4.7: authentication codes are the standard's, for a short and a long key")
+    func hmacSHA256() {
+        #expect(
+            Bytes.hex(Bytes.hmacSHA256(key: Array("Jefe".utf8), "what do ya want for nothing?".utf8))
+                == "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843")
+        #expect(
+            Bytes.hex(
+                Bytes.hmacSHA256(
+                    key: [UInt8](repeating: 0xAA, count: 131),
+                    "Test Using Larger Than Block-Size Key - Hash Key First".utf8))
+                == "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54")
+    }
+
     @Test(
         "RFC 4648 §10: base64url goes both ways",
         arguments: [("", ""), ("f", "Zg"), ("fo", "Zm8"), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")])
