@@ -15,6 +15,7 @@ SCENARIOS ?=
 ROUNDS ?= 5
 SCALE ?= 1
 SEED ?=
+PICTURES ?=
 
 # Debian packages, by what needs them. The Swift toolchain (6.3) comes from swift.org.
 BUILD_PACKAGES := libssl-dev libnghttp2-dev libjemalloc-dev libyaml-dev libsodium-dev libsqlite3-dev
@@ -49,7 +50,7 @@ NO_ASLR := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 export ASAN_OPTIONS := detect_leaks=0:abort_on_error=0:exitcode=99
 export TSAN_OPTIONS := halt_on_error=1:exitcode=99
 
-.PHONY: help deps build release services test integration conformance testssl refusal-sites acceptance lint format asan tsan \
+.PHONY: help deps build release services test integration conformance page-test testssl refusal-sites acceptance lint format asan tsan \
 	fuzz fuzz-all hot-path-gate simulation simulation-planted bench-smoke bench-gate bench-gate-planted bench-tokens load load-all micro reasons demo dev ci install
 
 help: ## this list
@@ -84,6 +85,11 @@ integration: release ## tests of the running gateway; FILTER=words for some of t
 
 conformance: release ## what RFC 9110, 9112 and 9113 ask, clause by clause, of the running gateway; FILTER=words for some
 	GATEHOUSE_BIN=$(BIN)/gatehouse $(PYTEST) Tests/ConformanceTests $(if $(FILTER),-k '$(FILTER)')
+
+page-test: release services ## the web page in headless Chromium, which is installed; PICTURES=folder for pictures of it
+	@$(MAKE) deps PACKAGES='openssl python3-pytest python3-cryptography python3-h2 chromium fonts-dejavu-core'
+	GATEHOUSE_BIN=$(BIN)/gatehouse GATEHOUSE_SERVICES=$(CURDIR)/.build/debug/gatehouse-services PICTURES=$(PICTURES) \
+		$(PYTEST) -n 0 -rs Tests/Page $(if $(FILTER),-k '$(FILTER)')
 
 testssl: release ## what testssl.sh finds at a TLS listener, where it is installed: minutes
 	GATEHOUSE_BIN=$(BIN)/gatehouse $(PYTEST) -rs Tests/Scan

@@ -184,7 +184,8 @@ if !isGatewayOnly && here("Sources/gatehouse-services") {
     ]
     /// A room of the outbuildings: libraries that predate strict memory safety make its warnings noise, so it is off here.
     func outbuilding(
-        _ name: String, _ imports: [String], isProgram: Bool = false, packages: [Target.Dependency] = []
+        _ name: String, _ imports: [String], isProgram: Bool = false, packages: [Target.Dependency] = [],
+        embedded: [String] = []
     ) -> [Target] {
         guard here("Sources/\(name)") else { return [] }
         let settings: [SwiftSetting] = [
@@ -196,7 +197,9 @@ if !isGatewayOnly && here("Sources/gatehouse-services") {
         var made: [Target] = [
             isProgram
                 ? .executableTarget(name: name, dependencies: needs, swiftSettings: settings)
-                : .target(name: name, dependencies: needs, swiftSettings: settings)
+                : .target(
+                    name: name, dependencies: needs, resources: embedded.map { .embedInCode($0) },
+                    swiftSettings: settings)
         ]
         if here("Tests/\(name)Tests") {
             made.append(
@@ -209,7 +212,12 @@ if !isGatewayOnly && here("Sources/gatehouse-services") {
     targets += door("CSodium", links: ["sodium"])
     targets += outbuilding("ServiceKit", ["CSodium"])
     targets += outbuilding("AuthService", ["ServiceKit", "CSodium"])
-    targets += outbuilding("CoreService", ["ServiceKit"])
+    // The page is part of the program.
+    targets += outbuilding(
+        "CoreService", ["ServiceKit"],
+        embedded: ["html", "css", "js"].map { "Page/page.\($0)" } + [
+            "Page/session.js", "Page/text.js", "Page/icon.svg",
+        ])
     targets += outbuilding("WorkerService", ["ServiceKit"])
     targets += outbuilding("SearchService", ["ServiceKit"])
     targets += outbuilding(

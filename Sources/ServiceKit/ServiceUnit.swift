@@ -87,18 +87,26 @@ extension ServiceParts {
 
     private func addProbes(_ router: Router<Call>, metrics: ServiceMetrics) {
         router.get("/healthz") { _, _ in Reply.json(["status": "ok"]) }
-        router.get("/readyz") { _, _ in
+        router.get("/readyz") { request, _ in
+            try Self.requireDirect(request)
             let reasons = await hindrances()
             return Reply.json(
                 Readiness(ready: reasons.isEmpty, reasons: reasons),
                 status: reasons.isEmpty ? .ok : .serviceUnavailable)
         }
-        router.get("/metrics") { _, _ in
+        router.get("/metrics") { request, _ in
+            try Self.requireDirect(request)
             let text = metrics.text(gauges: await gauges())
             return Response(
                 status: .ok, headers: [.contentType: "text/plain; version=0.0.4; charset=utf-8"],
                 body: .init(byteBuffer: ByteBuffer(string: text)))
         }
+    }
+
+    /// What a service says of itself is for its operator. A route of the gateway may lead here with any path; what came
+    /// over it always says for whom.
+    private static func requireDirect(_ request: Request) throws {
+        guard request.headers[.forwardedFor] == nil else { throw Problem.notFound("resource") }
     }
 }
 

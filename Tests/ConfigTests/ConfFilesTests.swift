@@ -95,7 +95,7 @@ private func load(_ name: String) throws -> Configuration {
         #expect(it.referencedFiles.map(\.path.place.line) == [4, 4, 5])
     }
 
-    @Test("The example loads, with its two listeners, its admin address and its six routes")
+    @Test("The example loads, with its two listeners, its admin address and its seven routes")
     func example() throws {
         let it = try load("gatehouse.yaml")
         #expect(it.listeners.map { $0.tls != nil } == [true, false])
@@ -105,8 +105,12 @@ private func load(_ name: String) throws -> Configuration {
             ])
         #expect(it.adminListen?.value.text == "127.0.0.1:9180")
         #expect(it.memoryBudget == .bytes(512 << 20))
-        #expect(it.routes.map(\.limits) == [[0, 1], [0, 1], [0], [0], [0], [0]])
-        #expect(it.routes.map(\.isLogged) == [true, true, false, true, true, true])
+        #expect(it.routes.map(\.limits) == [[0, 1], [0, 1], [0], [0], [0], [0], [0]])
+        #expect(it.routes.map(\.isLogged) == [true, true, false, true, true, true, true])
+        // Signing in, the keys and the page: nothing else is asked for without a token.
+        #expect(
+            it.routes.filter { $0.authentication == .none }.map(\.prefix.value)
+                == ["/api/v1/auth", "/auth", "/.well-known", "/"])
         #expect(it.issuers[0].forwardedClaims.map(\.field) == ["X-User-ID", "X-Roles"])
         #expect(it.issuers[0].forwardedClaims.map(\.claim) == ["sub", "roles"])
         guard case .url(let keys) = it.issuers[0].keys else {

@@ -82,6 +82,16 @@ private struct Named: Decodable, Sendable {
         }
     }
 
+    @Test(
+        "What a service says of itself is not told through the gateway", arguments: ["/readyz", "/metrics"])
+    func forwardedProbes(path: String) async throws {
+        try await withRunning(parts, log: Harness.log) { origin in
+            let answer = try await Harness.ask(
+                origin, "GET", path, fields: [("X-Forwarded-For", "192.0.2.1")])
+            #expect(answer.status == 404)
+        }
+    }
+
     @Test("A request in flight is answered when the service stops") func drain() async throws {
         let hasEntered = Doorbell()
         let parts = ServiceParts(name: "test") { router in

@@ -205,7 +205,7 @@ burst() {
 
 new_route() {
     local url="$origin/added/.well-known/jwks.json" failed
-    ask "A path without a route" 404 "$url"
+    ask "A path that no service has" 404 "$url"
     # Half the rate that the limit allows, so that every refusal would be the reload's.
     curl --silent --rate 50/s --cacert "$state/tls/ca.crt" --max-time 60 -o /dev/null -w '%{http_code}\n' \
         "$origin/.well-known/jwks.json?n=[1-100]" >"$state/during" &
@@ -275,6 +275,7 @@ trap 'status=$?; stop_all; exit $status' EXIT
 trap 'exit 130' INT TERM
 start_both
 echo "The gateway is at $origin (process $gateway_pid), its health at http://$admin/readyz, its log in $state/gateway.out."
+echo "The web page is at $origin/ (the certificate is this run's own: $state/tls/ca.crt)."
 
 if [ $mode = dev ]; then
     echo "Ctrl-C ends it."
