@@ -51,7 +51,7 @@ export ASAN_OPTIONS := detect_leaks=0:abort_on_error=0:exitcode=99
 export TSAN_OPTIONS := halt_on_error=1:exitcode=99
 
 .PHONY: help deps build release services test integration conformance page-test testssl refusal-sites acceptance lint format asan tsan \
-	fuzz fuzz-all hot-path-gate simulation simulation-planted bench-smoke bench-gate bench-gate-planted bench-tokens load load-all micro reasons demo dev ci install
+	fuzz fuzz-all hot-path-gate simulation simulation-planted bench-smoke bench-gate bench-gate-planted bench-tokens load load-all micro reasons search-figures demo dev ci install
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -164,6 +164,9 @@ micro: release ## what the parts of a request cost alone, in instructions; FILTE
 
 reasons: release ## write the article of all reasons anew, from the registry
 	.build-gateway/release/gatehouse reasons --format markdown > Sources/Proxy/Proxy.docc/Reasons.md
+
+search-figures: ## how long a search takes over 100,000 documents: some minutes
+	GATEHOUSE_FULL=1 swift test $(STRICT) --filter SearchFiguresTests
 
 demo: ## see it work: certificates, services, gateway; ONCE=1 ends it again and judges each step
 	@$(MAKE) deps PACKAGES='$(DEMO_PACKAGES)'

@@ -1,5 +1,4 @@
 public import Foundation
-internal import GRDB
 internal import HTTPTypes
 internal import Hummingbird
 public import ServiceKit
@@ -7,9 +6,6 @@ public import ServiceKit
 /// Full-text search over the documents that core hands over.
 public struct SearchService: Sendable {
     private static let bodyLimitBytes = 4 << 20
-    private static let queryLimitBytes = 256
-    private static let pageLimit = 50
-    private static let offsetLimit = 1_000
 
     private let store: SearchStore
     private let verifier: TokenVerifier
@@ -44,31 +40,25 @@ public struct SearchService: Sendable {
 
     private func search(_ request: Request, _ call: Call) async throws -> Response {
         let caller = try await verifier.caller(request, call, scope: "search")
-        let limit = try request.queryNumber("limit", in: 1...Self.pageLimit, fallback: 10)
-        let offset = try request.queryNumber("offset", in: 0...Self.offsetLimit, fallback: 0)
-        let text = request.queryText("q") ?? ""
-        guard text.utf8.count <= Self.queryLimitBytes else {
-            throw Problem(
-                .badRequest, "invalid_query", "q may have at most \(Self.queryLimitBytes) bytes.")
-        }
-        // The one way from a stranger's text to a MATCH: raw text is a query language with errors of its own.
-        guard let pattern = FTS5Pattern(matchingAllTokensIn: text) else {
-            throw Problem(.badRequest, "invalid_query", "q must hold at least one word.")
-        }
-        let owner = request.queryText("owner")
-        guard caller.isAdministrator || owner == nil || owner == caller.subject else {
-            throw Problem(.forbidden, "not_owner", "These are another account's documents.")
-        }
-        return Reply.json(
-            try await store.search(
-                pattern, owner: caller.isAdministrator ? owner : caller.subject, limit: limit,
-                offset: offset))
+        return Reply.json(try await store.search(SearchQuery(request, by: caller)))
+    }
+
+    private struct Handover: Decodable {
+        let owner: String
+        let title: String
+        let body: String
+        let version: Int64
     }
 
     private func put(_ request: Request, _ call: Call) async throws -> Response {
         try serviceToken.require(request)
-        let document = try await request.json(IndexedDocument.self, limitBytes: Self.bodyLimitBytes)
-        try await store.put(id: try identifier(call), document)
+        let told = try await request.json(Handover.self, limitBytes: Self.bodyLimitBytes)
+        try await store.apply(
+            id: try identifier(call),
+            .stored(
+                IndexedDocument(
+                    owner: told.owner, type: "document", title: told.title, body: told.body,
+                    version: told.version, updatedAt: Timestamp.now)))
         return Reply.noContent
     }
 
@@ -77,7 +67,7 @@ public struct SearchService: Sendable {
         guard let version = request.queryText("version").flatMap({ Int64($0) }) else {
             throw Problem(.badRequest, "invalid_query", "version must be a whole number.")
         }
-        try await store.remove(id: try identifier(call), version: version, now: Timestamp.now)
+        try await store.apply(id: try identifier(call), .removed(version: version, at: Timestamp.now))
         return Reply.noContent
     }
 

@@ -2,43 +2,17 @@ internal import Foundation
 internal import GRDB
 internal import ServiceKit
 
-/// A document as core hands it over.
-struct IndexedDocument: Codable, Sendable {
-    var owner: String
-    var title: String
-    var body: String
-    /// Grows with each change; an older one never replaces a newer one.
-    var version: Int64
-}
-
-/// One document that answers a query.
-struct Hit: Encodable, Sendable {
-    let id: String
-    /// Greater is better; comparable within one answer only.
-    let score: Double
-    let title: String
-    /// HTML: the text is escaped, what matched stands in `<em>`.
-    let snippet: String
-}
-
-struct SearchAnswer: Encodable, Sendable {
-    /// How many match, counted up to the candidate limit.
-    let total: Int
-    let hits: [Hit]
-}
-
-/// The search service's own store: the documents and an FTS5 index over them.
+/// The search service's own store: the documents, an FTS5 index over them, and where the index stands.
+///
+/// Every row belongs to a generation. One generation is searched; a rebuild fills the next from the event log, and takes its
+/// place when it is whole, so that nothing half-built is ever searched.
 struct SearchStore: Sendable {
-    /// Ranking costs about a microsecond a matching row, so that a word in every document must not rank them all.
-    static let candidateLimit = 10_000
-    /// A deletion is remembered so long, lest a late hand-over brings the document back.
+    /// A deletion is remembered so long, lest a late event brings the document back.
     static let tombstoneMilliseconds: Int64 = 24 * 3_600 * 1_000
+    /// Rows of a generation that is no longer searched go in pieces, so that no change waits for all of them.
+    static let sweepRows = 500
 
-    /// Marks around a match, from the private use area; they become tags after the text has been escaped.
-    private static let opening = "\u{E000}"
-    private static let closing = "\u{E001}"
-
-    private let pool: DatabasePool
+    let pool: DatabasePool
 
     init(directory: URL) throws {
         pool = try Store.open(directory: directory, name: "search", migrations: Self.migrations)
@@ -46,21 +20,33 @@ struct SearchStore: Sendable {
 
     private static var migrations: DatabaseMigrator {
         var migrator = DatabaseMigrator()
-        migrator.registerMigration("1") { db in
+        // Search once kept documents without generations. They are not carried over: the event log brings them back.
+        migrator.registerMigration("generations") { db in
             try db.execute(
                 sql: """
+                    DROP TABLE IF EXISTS document_text;
+                    DROP TABLE IF EXISTS document;
+                    DROP TABLE IF EXISTS tombstone;
                     CREATE TABLE document (
-                        number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, owner TEXT NOT NULL,
-                        title TEXT NOT NULL, body TEXT NOT NULL, version INTEGER NOT NULL
+                        number INTEGER PRIMARY KEY, generation INTEGER NOT NULL, id TEXT NOT NULL,
+                        owner TEXT NOT NULL, bucket TEXT NOT NULL, type TEXT NOT NULL, title TEXT NOT NULL,
+                        body TEXT NOT NULL, version INTEGER NOT NULL, updated_at INTEGER NOT NULL,
+                        UNIQUE (generation, id)
                     ) STRICT;
                     CREATE TABLE tombstone (
-                        id TEXT PRIMARY KEY, version INTEGER NOT NULL, deleted_at INTEGER NOT NULL
-                    ) STRICT;
+                        generation INTEGER NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL,
+                        deleted_at INTEGER NOT NULL, PRIMARY KEY (generation, id)
+                    ) STRICT, WITHOUT ROWID;
                     CREATE INDEX tombstone_age ON tombstone (deleted_at);
+                    CREATE TABLE standing (
+                        serving INTEGER NOT NULL, building INTEGER NOT NULL, is_whole INTEGER NOT NULL
+                    ) STRICT;
+                    INSERT INTO standing VALUES (1, 1, 0);
                     """)
             try db.create(virtualTable: "document_text", using: FTS5()) { table in
                 table.synchronize(withTable: "document")
                 table.tokenizer = .unicode61(diacritics: .remove)
+                table.column("bucket")
                 table.column("title")
                 table.column("body")
             }
@@ -68,118 +54,131 @@ struct SearchStore: Sendable {
         return migrator
     }
 
-    /// Takes a document unless a newer version, or its deletion, came first.
-    func put(id: String, _ document: IndexedDocument) async throws {
-        try await pool.write { db in
-            let deleted = try Int64.fetchOne(
-                db, sql: "SELECT version FROM tombstone WHERE id = ?", arguments: [id])
-            guard document.version > deleted ?? -1 else { return }
-            try db.execute(
-                sql: """
-                    INSERT INTO document (id, owner, title, body, version) VALUES (?, ?, ?, ?, ?)
-                    ON CONFLICT (id) DO UPDATE SET owner = excluded.owner, title = excluded.title,
-                        body = excluded.body, version = excluded.version
-                    WHERE excluded.version > document.version
-                    """,
-                arguments: [id, document.owner, document.title, document.body, document.version])
+    /// A word in the index that stands for the owner, so that a search for a common word reads the owner's documents and not
+    /// everybody's. Several owners share one: it makes searches cheap, and the owner's own column keeps them apart.
+    static func bucket(owner: String) -> String {
+        "o" + Bytes.hex(Bytes.sha256(owner.utf8).prefix(2))
+    }
+
+    // MARK: - Changes
+
+    /// Takes a change into the generation that is being filled, unless a newer one came first.
+    static func apply(_ db: Database, id: String, _ change: DocumentChange) throws {
+        let generation = try standing(db).building
+        switch change {
+        case .stored(let document): try store(db, id: id, document, generation: generation)
+        case .removed(let version, let at):
+            try remove(db, id: id, version: version, at: at, generation: generation)
         }
     }
 
-    /// Takes a document out, unless it has changed since that version.
-    func remove(id: String, version: Int64, now: Int64) async throws {
-        try await pool.write { db in
-            try db.execute(
-                sql: "DELETE FROM tombstone WHERE deleted_at < ?",
-                arguments: [now - Self.tombstoneMilliseconds])
-            try db.execute(
-                sql: """
-                    INSERT INTO tombstone (id, version, deleted_at) VALUES (?, ?, ?)
-                    ON CONFLICT (id) DO UPDATE SET version = max(version, excluded.version),
-                        deleted_at = excluded.deleted_at
-                    """, arguments: [id, version, now])
-            try db.execute(
-                sql: "DELETE FROM document WHERE id = ? AND version <= ?", arguments: [id, version])
-        }
+    func apply(id: String, _ change: DocumentChange) async throws {
+        try await pool.write { db in try Self.apply(db, id: id, change) }
     }
 
-    /// The documents that hold every word of `pattern`, best first.
-    /// `owner`: `nil` searches everybody's.
-    func search(_ pattern: FTS5Pattern, owner: String?, limit: Int, offset: Int) async throws -> SearchAnswer
-    {
-        try await pool.read { db in
-            // The candidates, ranked; snippets are cut for the page alone. A title's word counts four times.
-            let rows = try Row.fetchAll(
-                db,
-                sql: """
-                    WITH candidate AS MATERIALIZED (
-                        SELECT document_text.rowid AS number, bm25(document_text, 4.0, 1.0) AS rank
-                        FROM document_text JOIN document ON document.number = document_text.rowid
-                        WHERE document_text MATCH :pattern AND (:owner IS NULL OR document.owner = :owner)
-                        LIMIT :candidates)
-                    SELECT number, rank, (SELECT count(*) FROM candidate) AS total FROM candidate
-                    ORDER BY rank, number DESC LIMIT :limit OFFSET :offset
-                    """,
-                arguments: [
-                    "pattern": pattern, "owner": owner, "candidates": Self.candidateLimit, "limit": limit,
-                    "offset": offset,
-                ])
-            let hits = try rows.compactMap { row in
-                try Self.hit(db, pattern, number: row["number"], rank: row["rank"])
+    private static func store(
+        _ db: Database, id: String, _ document: IndexedDocument, generation: Int64
+    ) throws {
+        let deleted = try Int64.fetchOne(
+            db, sql: "SELECT version FROM tombstone WHERE generation = ? AND id = ?",
+            arguments: [generation, id])
+        if let deleted, document.version <= deleted { return }
+        try db.execute(
+            sql: """
+                INSERT INTO document (generation, id, owner, bucket, type, title, body, version, updated_at)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+                ON CONFLICT (generation, id) DO UPDATE SET owner = excluded.owner, bucket = excluded.bucket,
+                    type = excluded.type, title = excluded.title, body = excluded.body,
+                    version = excluded.version, updated_at = excluded.updated_at
+                WHERE excluded.version > document.version
+                """,
+            arguments: [
+                generation, id, document.owner, bucket(owner: document.owner), document.type, document.title,
+                document.body, document.version, document.updatedAt,
+            ])
+    }
+
+    private static func remove(
+        _ db: Database, id: String, version: Int64, at time: Int64, generation: Int64
+    ) throws {
+        try db.execute(
+            sql: "DELETE FROM tombstone WHERE deleted_at < ?", arguments: [time - tombstoneMilliseconds])
+        try db.execute(
+            sql: """
+                INSERT INTO tombstone (generation, id, version, deleted_at) VALUES (?, ?, ?, ?)
+                ON CONFLICT (generation, id) DO UPDATE SET version = max(version, excluded.version),
+                    deleted_at = max(deleted_at, excluded.deleted_at)
+                """, arguments: [generation, id, version, time])
+        try db.execute(
+            sql: "DELETE FROM document WHERE generation = ? AND id = ? AND version <= ?",
+            arguments: [generation, id, version])
+    }
+
+    // MARK: - Generations
+
+    /// Where the index stands.
+    struct Standing: Equatable, Sendable {
+        /// The generation that is searched.
+        let serving: Int64
+        /// The one that changes go into; another than `serving` while the index is rebuilt.
+        let building: Int64
+        /// Whether `serving` has ever seen the whole log.
+        let isWhole: Bool
+
+        var isRebuilding: Bool { building != serving }
+    }
+
+    static func standing(_ db: Database) throws -> Standing {
+        guard let row = try Row.fetchOne(db, sql: "SELECT * FROM standing") else {
+            throw DatabaseError(message: "the store does not say where the index stands")
+        }
+        return Standing(serving: row["serving"], building: row["building"], isWhole: row["is_whole"])
+    }
+
+    func standing() async throws -> Standing {
+        try await pool.read { db in try Self.standing(db) }
+    }
+
+    /// Changes go into a new generation from here on; the log must be read from its beginning in the same transaction.
+    /// Returns whether a rebuild was begun; one at a time.
+    static func beginRebuild(_ db: Database) throws -> Bool {
+        guard !(try standing(db)).isRebuilding else { return false }
+        try db.execute(sql: "UPDATE standing SET building = serving + 1")
+        return true
+    }
+
+    /// The whole log has been read: what was built is what is searched.
+    static func finishBuilding(_ db: Database) throws {
+        try db.execute(
+            sql:
+                "UPDATE standing SET serving = building, is_whole = 1 WHERE serving <> building OR NOT is_whole"
+        )
+    }
+
+    /// Removes what belongs to a generation that is neither searched nor built, a piece at a time.
+    func sweep() async throws {
+        var isDone = false
+        while !isDone {
+            isDone = try await pool.write { db in
+                let old =
+                    "generation NOT IN (SELECT serving FROM standing UNION SELECT building FROM standing)"
+                try db.execute(
+                    sql: """
+                        DELETE FROM document WHERE number IN (SELECT number FROM document WHERE \(old) LIMIT ?)
+                        """, arguments: [Self.sweepRows])
+                let removed = db.changesCount
+                try db.execute(sql: "DELETE FROM tombstone WHERE \(old)")
+                return removed < Self.sweepRows
             }
-            let total: Int
-            if let first = rows.first {
-                total = first["total"]
-            } else if offset > 0 {
-                total = try Self.count(db, pattern, owner: owner)
-            } else {
-                total = 0
-            }
-            return SearchAnswer(total: total, hits: hits)
         }
     }
 
-    /// How many documents the index holds.
+    /// How many documents are searched.
     func documentCount() async throws -> Int {
-        try await pool.read { db in try Int.fetchOne(db, sql: "SELECT count(*) FROM document") ?? 0 }
-    }
-
-    private static func count(_ db: Database, _ pattern: FTS5Pattern, owner: String?) throws -> Int {
-        try Int.fetchOne(
-            db,
-            sql: """
-                SELECT count(*) FROM (
-                    SELECT 1 FROM document_text JOIN document ON document.number = document_text.rowid
-                    WHERE document_text MATCH :pattern AND (:owner IS NULL OR document.owner = :owner)
-                    LIMIT :candidates)
-                """,
-            arguments: ["pattern": pattern, "owner": owner, "candidates": candidateLimit]) ?? 0
-    }
-
-    private static func hit(_ db: Database, _ pattern: FTS5Pattern, number: Int64, rank: Double) throws
-        -> Hit?
-    {
-        try Row.fetchOne(
-            db,
-            sql: """
-                SELECT document.id, document.title,
-                    snippet(document_text, -1, :opening, :closing, '…', 24) AS snippet
-                FROM document_text JOIN document ON document.number = document_text.rowid
-                WHERE document_text MATCH :pattern AND document_text.rowid = :number
-                """,
-            arguments: ["opening": opening, "closing": closing, "pattern": pattern, "number": number]
-        ).map { row in
-            Hit(id: row["id"], score: -rank, title: row["title"], snippet: html(row["snippet"]))
+        try await pool.read { db in
+            try Int.fetchOne(
+                db,
+                sql: "SELECT count(*) FROM document WHERE generation = (SELECT serving FROM standing)") ?? 0
         }
-    }
-
-    /// Escapes the text first: a document must not bring tags of its own into the page that shows it.
-    static func html(_ snippet: String) -> String {
-        snippet
-            .replacingOccurrences(of: "&", with: "&amp;")
-            .replacingOccurrences(of: "<", with: "&lt;")
-            .replacingOccurrences(of: ">", with: "&gt;")
-            .replacingOccurrences(of: "\"", with: "&quot;")
-            .replacingOccurrences(of: opening, with: "<em>")
-            .replacingOccurrences(of: closing, with: "</em>")
     }
 }

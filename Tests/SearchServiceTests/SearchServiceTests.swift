@@ -18,12 +18,19 @@ import Testing
         try await withRunning(service.parts, log: Harness.log, body)
     }
 
+    private struct Handover: Encodable {
+        let owner: String
+        let title: String
+        let body: String
+        let version: Int64
+    }
+
     private static func put(
         _ search: Origin, _ id: String, owner: String = "ada", title: String, body: String = "",
         version: Int = 1
     ) async throws {
         let document = try JSONEncoder().encode(
-            IndexedDocument(owner: owner, title: title, body: body, version: Int64(version)))
+            Handover(owner: owner, title: title, body: body, version: Int64(version)))
         let answer = try await Harness.ask(
             search, "PUT", "/search/internal/documents/\(id)", token: secret,
             json: String(decoding: document, as: UTF8.self))
@@ -140,23 +147,39 @@ import Testing
         }
     }
 
-    @Test("Pages have limits") func pages() async throws {
+    @Test("Pages have limits, and go on by a cursor") func pages() async throws {
         try await withSearch { search in
             for number in 1...3 {
                 try await Self.put(
                     search, "01234567-89ab-7000-8000-00000000000\(number)", title: "same \(number)")
             }
-            let page = try await Self.find(search, "q=same&limit=2&offset=2")
+            let page = try await Self.find(search, "q=same&limit=2")
             #expect(page.object["total"] as? Int == 3)
-            #expect(Self.titles(page).count == 1)
-            let past = try await Self.find(search, "q=same&offset=3")
-            #expect(past.object["total"] as? Int == 3)
+            #expect(Self.titles(page).count == 2)
+            let cursor = try #require(page.text("nextCursor"))
+            let last = try await Self.find(search, "q=same&limit=2&cursor=\(cursor)")
+            #expect(Self.titles(last).count == 1)
+            #expect(last.text("nextCursor") == nil)
             for query in [
-                "q=same&limit=51", "q=same&limit=0", "q=same&offset=-1", "q=same&offset=1001", "q=",
-                "limit=1",
+                "q=same&limit=51", "q=same&limit=0", "q=", "limit=1", "q=same&cursor=x", "q=same&cursor=",
+                "q=other&cursor=\(cursor)", "q=same&type=", "q=same&updatedAfter=yesterday",
+                "q=same&updatedAfter=", "q=" + String(repeating: "a", count: 257),
+                "q=same&type=" + String(repeating: "a", count: 65),
             ] {
                 #expect(try await Self.find(search, query).status == 400, "\(query)")
             }
+        }
+    }
+
+    @Test("Filters come from the query") func filters() async throws {
+        try await withSearch { search in
+            try await Self.put(search, Self.first, title: "same")
+            let all = try await Self.find(
+                search, "q=same&type=document&updatedAfter=2020-01-02T03:04:05.678Z")
+            #expect(Self.titles(all) == ["same"])
+            #expect(Self.titles(try await Self.find(search, "q=same&type=note")).isEmpty)
+            #expect(
+                Self.titles(try await Self.find(search, "q=same&updatedAfter=2100-01-02T03:04:05Z")).isEmpty)
         }
     }
 }
