@@ -18,7 +18,7 @@ SEED ?=
 PICTURES ?=
 
 # Debian packages, by what needs them. The Swift toolchain (6.3) comes from swift.org.
-BUILD_PACKAGES := libssl-dev libnghttp2-dev libjemalloc-dev libyaml-dev libsodium-dev libsqlite3-dev
+BUILD_PACKAGES := libssl-dev libnghttp2-dev libjemalloc-dev libyaml-dev libsodium-dev libsqlite3-dev libcurl4-openssl-dev
 DEMO_PACKAGES := $(BUILD_PACKAGES) openssl curl python3
 TEST_PACKAGES := $(DEMO_PACKAGES) nghttp2-client nginx-light wrk python3-pytest python3-pytest-xdist python3-h2 python3-grpcio python3-websockets python3-jwt python3-cryptography
 BENCH_PACKAGES := binutils strace valgrind

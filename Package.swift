@@ -210,6 +210,7 @@ if !isGatewayOnly && here("Sources/gatehouse-services") {
         return made
     }
     targets += door("CSodium", links: ["sodium"])
+    targets += door("CCurl", links: ["curl"])
     targets += outbuilding("ServiceKit", ["CSodium"])
     targets += outbuilding("AuthService", ["ServiceKit", "CSodium"])
     // The page is part of the program.
@@ -218,7 +219,7 @@ if !isGatewayOnly && here("Sources/gatehouse-services") {
         embedded: ["html", "css", "js"].map { "Page/page.\($0)" } + [
             "Page/session.js", "Page/text.js", "Page/icon.svg",
         ])
-    targets += outbuilding("WorkerService", ["ServiceKit"])
+    targets += outbuilding("WorkerService", ["ServiceKit", "CSodium", "CCurl"])
     targets += outbuilding("SearchService", ["ServiceKit"])
     targets += outbuilding(
         "gatehouse-services", ["ServiceKit", "AuthService", "CoreService", "WorkerService", "SearchService"],
