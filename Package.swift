@@ -217,7 +217,7 @@ if !isGatewayOnly && here("Sources/gatehouse-services") {
     targets += outbuilding(
         "CoreService", ["ServiceKit"],
         embedded: ["html", "css", "js"].map { "Page/page.\($0)" } + [
-            "Page/session.js", "Page/text.js", "Page/icon.svg",
+            "Page/session.js", "Page/text.js", "Page/icon.svg", "openapi.json",
         ])
     targets += outbuilding("WorkerService", ["ServiceKit", "CSodium", "CCurl"])
     targets += outbuilding("SearchService", ["ServiceKit"])

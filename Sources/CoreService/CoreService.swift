@@ -46,6 +46,7 @@ public struct CoreService: Sendable {
                 return ["outbox_waiting": counts.waiting, "outbox_set_aside": counts.setAside]
             },
             addRoutes: { router in
+                Interface.addRoutes(router)
                 WebPage().addRoutes(router)
                 let documents = router.group("/api/v1/documents")
                 documents.post { request, call in try await add(request, call) }
