@@ -63,8 +63,8 @@ import Testing
         #expect(checks == 3)
     }
 
-    @Test("a full set gives up the token that was used longest ago") func eviction() throws {
-        // One set of eight.
+    @Test("a full cache gives up the token that was used longest ago") func eviction() throws {
+        // So few that each is looked at.
         var verifier = try Fixtures.verifier(Fixtures.settings(cacheEntries: 8))
         for index in 0..<8 {
             _ = verifier.ask(Fixtures.token("many-\(index)"), at: Fixtures.now + Int64(index))
