@@ -6,6 +6,7 @@ import Proxy
 import RateLimit
 import Reactor
 import Synchronization
+import TLS
 import Telemetry
 import Upstreams
 import YAML
@@ -91,6 +92,8 @@ public enum Server {
 
     /// Serves until SIGTERM or SIGINT; returns when everything under way has ended or its time was over.
     public static func run(_ options: ServerOptions) throws(StartError) {
+        // Before anything asks OpenSSL for memory.
+        SessionPlaces.prepare()
         let configuration: Configuration
         switch ConfigurationFile.load(options.configurationFile) {
         case .success(let loaded): configuration = loaded

@@ -1,4 +1,4 @@
-"""Clients that mean harm, one attack a test (issue 3, "Limits and attacks"). Each is measured: memory grown at its worst, CPU
+"""Clients that mean harm, one attack a test. Each is measured: memory grown at its worst, CPU
 ticks (10 ms) in the second after its end, what ended the attacker, and what a good client beside it saw. `ATTACK_TABLE=path`
 writes the figures as a table; `GATEHOUSE_FULL=1` attacks at full size."""
 

@@ -1,4 +1,4 @@
-"""What an idle TLS connection costs after one request (issue 3, acceptance 3). `Benchmarks/idle-memory` asks 5,000 of them,
+"""What an idle TLS connection costs after one request. `Benchmarks/idle-memory` asks 5,000 of them,
 beside nginx; here a crowd that a build machine can carry says the same."""
 
 import pytest
@@ -9,7 +9,6 @@ from harness.gateway import plain
 from harness.wire import response
 
 WARM = 100
-# What the allocator takes in one piece for many shows in so few: half a KiB is left for that over HTTP/1.1.
 CROWD = 5_000 if FULL else 2_000
 # Pages of the program that come back in the meantime are a mebibyte or so: much for so few.
 KIND = "Pss" if FULL else "Pss_Anon"
@@ -22,7 +21,7 @@ def answer(wire, _):
 
 @pytest.mark.bound(300)
 @pytest.mark.unsanitized
-@pytest.mark.parametrize("protocol,limit", [("h2", 20.0), ("http/1.1", 15.0 if FULL else 15.5)])
+@pytest.mark.parametrize("protocol,limit", [("h2", 20.0), ("http/1.1", 15.0)])
 def test_an_idle_connection_costs_no_more_than_it_may(gateways, upstreams, certificate, protocol, limit):
     listener = {"bind": ["127.0.0.1:0"], "tls": certificate.settings(), "protocols": ["h2", "http/1.1"],
                 "connections": {"per_client": 100_000}}

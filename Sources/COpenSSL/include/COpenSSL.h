@@ -16,6 +16,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 
+#include "COpenSSLMemory.h"
 #include "COpenSSLTLS.h"
 #include "COpenSSLX509.h"
 

@@ -19,7 +19,7 @@ from .wire import Closed
 MANY = 500 if FULL else 50
 AFTER = 1.0 if FULL else 0.4
 MEBIBYTE = 1 << 20
-# What one hostile connection may cost (issue 3).
+# What one hostile connection may cost.
 ONE = 16 * MEBIBYTE
 CALM, NO_ERROR, PROTOCOL_ERROR, STREAM_CLOSED, FRAME_SIZE, CANCEL = 11, 0, 1, 5, 6, 8
 BIG = 4 * MEBIBYTE
