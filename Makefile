@@ -50,7 +50,7 @@ NO_ASLR := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 export ASAN_OPTIONS := detect_leaks=0:abort_on_error=0:exitcode=99
 export TSAN_OPTIONS := halt_on_error=1:exitcode=99
 
-.PHONY: help deps build release services test integration conformance page-test testssl refusal-sites acceptance lint format asan tsan \
+.PHONY: help deps build release services test integration conformance page-test platform-test testssl refusal-sites acceptance lint format asan tsan \
 	fuzz fuzz-all hot-path-gate simulation simulation-planted bench-smoke bench-gate bench-gate-planted bench-tokens load load-all micro reasons search-figures demo dev ci install
 
 help: ## this list
@@ -90,6 +90,9 @@ page-test: release services ## the web page in headless Chromium, which is insta
 	@$(MAKE) deps PACKAGES='openssl python3-pytest python3-cryptography python3-h2 chromium fonts-dejavu-core'
 	GATEHOUSE_BIN=$(BIN)/gatehouse GATEHOUSE_SERVICES=$(CURDIR)/.build/debug/gatehouse-services PICTURES=$(PICTURES) \
 		$(PYTEST) -n 0 -rs Tests/Page $(if $(FILTER),-k '$(FILTER)')
+
+platform-test: release services ## the services behind the gateway, each a process, some of them killed: GATEHOUSE_FULL=1 for a minute of it
+	GATEHOUSE_BIN=$(BIN)/gatehouse GATEHOUSE_SERVICES=$(CURDIR)/.build/debug/gatehouse-services $(PYTEST) Tests/Platform $(if $(FILTER),-k '$(FILTER)')
 
 testssl: release ## what testssl.sh finds at a TLS listener, where it is installed: minutes
 	GATEHOUSE_BIN=$(BIN)/gatehouse $(PYTEST) -rs Tests/Scan
