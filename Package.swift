@@ -168,6 +168,8 @@ if !isGatewayOnly && here("Sources/gatehouse-services") {
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        // For tests alone: another implementation signs what the gateway verifies.
+        .package(url: "https://github.com/vapor/jwt-kit", from: "5.7.1"),
     ]
     let libraries: [Target.Dependency] = [
         .product(name: "Hummingbird", package: "hummingbird"),
@@ -182,17 +184,18 @@ if !isGatewayOnly && here("Sources/gatehouse-services") {
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         .product(name: "UnixSignals", package: "swift-service-lifecycle"),
     ]
-    /// A room of the outbuildings: libraries that predate strict memory safety make its warnings noise, so it is off here.
+    // Libraries that predate strict memory safety make its warnings noise, so it is off here.
+    let settings: [SwiftSetting] = [
+        .swiftLanguageMode(.v6), .enableUpcomingFeature("ExistentialAny"),
+        .enableUpcomingFeature("InternalImportsByDefault"),
+        .enableUpcomingFeature("MemberImportVisibility"),
+    ]
+    /// A room of the outbuildings.
     func outbuilding(
         _ name: String, _ imports: [String], isProgram: Bool = false, packages: [Target.Dependency] = [],
         embedded: [String] = []
     ) -> [Target] {
         guard here("Sources/\(name)") else { return [] }
-        let settings: [SwiftSetting] = [
-            .swiftLanguageMode(.v6), .enableUpcomingFeature("ExistentialAny"),
-            .enableUpcomingFeature("InternalImportsByDefault"),
-            .enableUpcomingFeature("MemberImportVisibility"),
-        ]
         let needs = present(imports) + libraries + packages
         var made: [Target] = [
             isProgram
@@ -224,6 +227,18 @@ if !isGatewayOnly && here("Sources/gatehouse-services") {
     targets += outbuilding(
         "gatehouse-services", ["ServiceKit", "AuthService", "CoreService", "WorkerService", "SearchService"],
         isProgram: true, packages: [.product(name: "ArgumentParser", package: "swift-argument-parser")])
+    // What jwt-kit signs, the gateway's rooms read.
+    if here("Tests/JWTKitTests") {
+        targets.append(
+            .testTarget(
+                name: "JWTKitTests",
+                dependencies: present(["JWT", "Cryptography", "Memory"]) + [
+                    .product(name: "JWTKit", package: "jwt-kit"),
+                    .product(name: "Crypto", package: "swift-crypto"),
+                    .product(name: "CryptoExtras", package: "swift-crypto"),
+                ],
+                swiftSettings: settings))
+    }
 }
 
 let package = Package(name: "gatehouse", dependencies: dependencies, targets: targets)
