@@ -25,13 +25,14 @@ struct BodyReader {
     /// Body bytes that have come, without their framing.
     private(set) var byteCount = 0
 
-    init(_ framing: BodyFraming) {
+    /// A stream of HTTP/2 says its end itself: behind a length of zero trailers may still come (RFC 9113 §8.1).
+    init(_ framing: BodyFraming, isOfStream: Bool = false) {
         self.framing = framing
         switch framing {
         case .none: isEnded = true
         case .length(let length):
             remaining = length
-            isEnded = length == 0
+            isEnded = length == 0 && !isOfStream
         case .chunked, .stream, .close: isEnded = false
         }
     }

@@ -313,7 +313,8 @@ extension Worker {
             // It may be silent for as long as the service likes.
             exchanges[id].isRateExempt = true
         }
-        exchanges[id].responseBody = BodyReader(responseHead.framing)
+        exchanges[id].responseBody = BodyReader(
+            responseHead.framing, isOfStream: responseHead.version == .http2)
         exchanges[id].isUpstreamPersistent = responseHead.isPersistent
         if responseHead.framing == .chunked {
             exchanges[id].dropsResponseTrailers = HopByHop.listsFields(in: responseHead.fields, bytes: bytes)

@@ -5,8 +5,9 @@ import contextlib
 
 import pytest
 
-from frames import CONTINUATION, END_HEADERS, END_STREAM, HEADERS, Peer, block, frame, get
+from frames import CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, Peer, block, frame, get
 from harness.gateway import Gateway, plain
+from harness.http2 import Client2
 from harness.upstream2 import Upstream2
 from harness.wire import Client
 
@@ -120,3 +121,24 @@ def test_a_malformed_answer_is_502_over_http2(service, frames):
         peer.send(get(3))
         peer.until(lambda: peer.answer(3).is_over)
         assert (peer.answer(3).status, peer.answer(3).body) == (200, b"good")
+
+
+@pytest.mark.parametrize("end", [(HEADERS, END_HEADERS | END_STREAM, block([("x-sum", "abc")])), (DATA, END_STREAM, b"")])
+def test_behind_a_length_of_zero_the_stream_says_its_end(service, end):
+    """RFC 9113 §8.1, §8.1.1: trailers, or DATA without a byte. The answer is whole, and the stream is not reset."""
+    zero = head(OK + [("content-length", "0")], end=False)
+    resets = service.upstream.resets.qsize()
+    with contextlib.closing(Client(service.gateway.address())) as client:
+        service.frames = [zero, end]
+        answer = client.ask("POST", body=b"x")
+        assert (answer.status, answer.get("content-length"), answer.body) == (200, "0", b""), answer
+        following = client.ask("GET")
+        assert (following.status, following.body) == (200, b"good")
+    with Client2(service.gateway.address()) as client:
+        service.frames = [zero, end]
+        answer = client.answer(client.request("POST"))
+        assert (answer.status, answer.get("content-length"), answer.body) == (200, "0", b"")
+        assert answer.trailers == ([("x-sum", "abc")] if end[0] == HEADERS else [])
+        assert client.answer(client.request("GET")).body == b"good"
+    # What was answered last came behind any reset.
+    assert service.upstream.resets.qsize() == resets
