@@ -100,7 +100,7 @@ extension Control {
         guard !fetches.isFull else { return }
         keyDuties[index].phase = .opening
         // Before anything else: from here on a worker that needs a key waits for this fetch.
-        fleet.keyCells.store(1, at: source.cell + 1)
+        fleet.keyCells.store(KeyFetchState.underWay, at: source.cell + 1)
         if !fleet.apart("keys", { $0.openDoor(to: source) }) {
             fetchFailed(index, .own("no thread"), &loop)
         }
@@ -184,7 +184,7 @@ extension Control {
         keyDuties[index].phase = .idle
         keyDuties[index].due = next
         // Before the letter: whoever still sees the fetch under way gets the letter after that.
-        fleet.keyCells.store(0, at: source.cell + 1)
+        fleet.keyCells.store(isFetched ? KeyFetchState.idle : KeyFetchState.failed, at: source.cell + 1)
         fleet.settleKeys(source.identity, isFetched: isFetched)
     }
 
@@ -244,7 +244,7 @@ extension Control {
             case .idle:
                 if loop.now < keyDuties[index].cooldownEnds {
                     // Asked before it knew that the fetch is over.
-                    fleet.settleKeys(identity, isFetched: true)
+                    fleet.settleKeys(identity, isFetched: keyDuties[index].failures == 0)
                 } else {
                     wish(index, loop.now)
                     beginFetch(index, &loop)

@@ -114,7 +114,7 @@ extension Fleet {
     func expectKeys(_ built: [KeyMaterial]) {
         for material in built where material.bytes.isEmpty && material.source.fetched != nil {
             if household.keys.material(of: material.source.identity) == nil {
-                keyCells.store(1, at: material.source.cell + 1)
+                keyCells.store(KeyFetchState.underWay, at: material.source.cell + 1)
             }
             if let failure = material.failure {
                 log.tell(

@@ -47,7 +47,7 @@ final class Fleet: Sendable {
     let mail: Mailbox<ControlMessage>
     let adminAddress: Located<BindAddress>?
     let mailboxes: [Mailbox<WorkerMessage>]
-    /// Of each source of keys that is fetched, two cells: until when no unknown key begins a fetch, and whether one is under way.
+    /// Of each source of keys that is fetched, two cells: until when no unknown key begins a fetch, and a `KeyFetchState`.
     let keyCells: SharedCells
     let keyWishes: Mailbox<UInt64>
     /// Held by whoever gives key sets to workers.

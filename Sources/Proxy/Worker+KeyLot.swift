@@ -20,6 +20,15 @@ enum KeyWait: UInt8 {
     case failed
 }
 
+/// What the control side says of the fetch of a key set, in a cell that every worker reads.
+public enum KeyFetchState {
+    /// None is under way, and the last one brought a set.
+    public static let idle = 0
+    public static let underWay = 1
+    /// None is under way, and the last one brought nothing: whether a key that is not known exists cannot be said.
+    public static let failed = 2
+}
+
 // Tokens whose key is not known: one fetch for all who wait. A client has been held to its limit by address before it comes here;
 // while it waits nothing of its body is read, or given credit for, and at the end of its patience it is told to come again.
 extension Worker {
@@ -29,12 +38,16 @@ extension Worker {
         let hasKeys = snapshots[current].issuers[issuer].verifier.hasKeys
         let source = snapshots[current].issuers[issuer].source
         guard cell >= 0 else { return hasKeys ? .tokenUnknownKey : .keysUnavailable }
-        let isUnderWay = settings.keyCells.load(cell &+ 1) != 0
+        let fetch = settings.keyCells.load(cell &+ 1)
+        let isUnderWay = fetch == KeyFetchState.underWay
         if !isUnderWay {
             // The control side asks again by itself where there is none.
             guard hasKeys else { return .keysUnavailable }
-            // A flood of forged keys costs one fetch in this time; who asks meanwhile is not kept waiting for it.
-            if loop.now < UInt64(clamping: settings.keyCells.load(cell)) { return .tokenUnknownKey }
+            // A flood of forged keys costs one fetch in this time; who asks meanwhile is not kept waiting for it. An issuer that
+            // could not be asked may have the key: that is no fault of the token.
+            if loop.now < UInt64(clamping: settings.keyCells.load(cell)) {
+                return fetch == KeyFetchState.failed ? .keysUnavailable : .tokenUnknownKey
+            }
         }
         guard lotCount < Worker.lotPlaces else {
             settings.meters.count(.keyLot)

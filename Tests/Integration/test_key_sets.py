@@ -242,16 +242,34 @@ def test_who_has_waited_a_second_is_told_to_come_again(gateways, upstream, issue
     issuer.release()
 
 
-def test_an_answer_that_is_none_is_503_and_in_the_cooldown_401_at_once(gateways, upstream, issuer, key, other_key, clients):
-    gateway = gateways(guarded(upstream, issuer.url()))
+def test_after_a_fetch_that_failed_the_cooldown_says_503_and_401_when_the_issuer_is_back(
+        gateways, upstream, issuer, key, other_key, clients):
+    """While the issuer cannot be asked nobody knows whether a key exists; a flood has it asked no more often for that."""
+    gateway = gateways(guarded(upstream, issuer.url(), cooldown="1h"))
     gateway.event("keys_fetched", issuer="main")
     client = clients(gateway)
-    assert client.ask(fields=bearer(key.token())).status == 200
+    good = key.token()
+    assert client.ask(fields=bearer(good)).status == 200
     issuer.say(500)
     problem(client.ask(fields=bearer(other_key.token())), "keys_unavailable")
-    problem(client.ask(fields=bearer(other_key.token())), "token_unknown_key")
-    assert client.ask(fields=bearer(key.token())).status == 200
+    before = issuer.fetches
+    for number in range(200):
+        answer = client.ask(fields=bearer(forged(number)))
+        problem(answer, "keys_unavailable")
+        assert answer.get("retry-after") == "5"
+        if number % 20 == 0:
+            assert client.ask(fields=bearer(good)).status == 200
+    # The control side asks again by itself, a second after the first failure and two after the next.
+    assert issuer.fetches - before <= 3
+    with Client2(gateway.address()) as second:
+        problem2(second.answer(second.request(fields=bearer2(forged(1)))), "keys_unavailable")
+        assert second.answer(second.request(fields=bearer2(good))).status == 200
     assert fetch_counts(gateway)["status"] >= 1
+    issuer.behave = issuer.give
+    until(lambda: fetch_counts(gateway).get("unchanged"), "the issuer is back")
+    before = issuer.fetches
+    problem(client.ask(fields=bearer(other_key.token())), "token_unknown_key")
+    assert issuer.fetches == before
 
 
 def test_a_flood_of_forged_keys_costs_one_fetch_and_no_good_token(gateways, upstream, issuer, key):
