@@ -23,7 +23,7 @@ public struct JobKind: Sendable {
     }
 
     /// The kinds of a service as it is delivered.
-    public static let standard = [echo, digest, wordCount]
+    public static let standard = [echo, digest, wordCount, process]
 
     /// Gives the payload back.
     public static let echo = JobKind("echo") { $0 }
@@ -41,6 +41,11 @@ public struct JobKind: Sendable {
             "lines": text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline).count,
             "words": text.split(whereSeparator: \.isWhitespace).count, "characters": text.count,
         ])
+    }
+
+    /// `{"text": ...}` to the statistics of a document.
+    public static let process = JobKind("process") { payload in
+        try json(DocumentStatistics(try text(payload)))
     }
 
     private struct TextPayload: Decodable {

@@ -159,7 +159,7 @@ import Testing
             #expect(try await Harness.ask(worker, "GET", path).status == 401)
             let unknown = try await Self.order(worker, "{\"kind\":\"magic\"}")
             #expect(unknown.status == 422)
-            #expect(unknown.text("detail") == "The kinds are: digest, echo, word-count.")
+            #expect(unknown.text("detail") == "The kinds are: digest, echo, process, word-count.")
             let long = String(repeating: "x", count: 65_536)
             #expect(try await Self.order(worker, "{\"kind\":\"echo\",\"payload\":\"\(long)\"}").status == 413)
             #expect(try await Self.order(worker, "{\"payload\":1}").status == 400)
