@@ -124,6 +124,9 @@ struct Claims {
         } else if name.equals("sub", in: payload) {
             guard case .string(let text) = value else { return false }
             subject = text
+        } else if name.equals("jti", in: payload) {
+            // Nothing is done with it; another kind than §4.1.7 says would be read as something else by those behind us.
+            guard case .string = value else { return false }
         } else if name.equals("exp", in: payload) {
             // Rounded against the token: it ends with the last whole second before `exp`, and begins with the first
             // at or after `nbf`.

@@ -125,9 +125,11 @@ public struct TokenExplanation: Sendable {
             algorithm = try header.judgeAlgorithm(verifier.rules, in: bytes)
         }
         note("alg", wrong, names.joined(separator: " or "), Self.member("alg", of: bytes))
+        // RFC 7797 §6: `b64` is an extension too, also when nobody calls it critical.
+        let extensions = ["crit", "b64"].filter { Self.member($0, of: bytes) != Self.nothing }
         note(
             "crit", Self.refusal { () throws(TokenRefusal) in try header.judgeExtensions() }, "nothing",
-            Self.member("crit", of: bytes))
+            extensions == ["b64"] ? "b64 \(Self.member("b64", of: bytes))" : Self.member("crit", of: bytes))
         let embedded = ["jwk", "jku", "x5u", "x5c"].filter { Self.member($0, of: bytes) != Self.nothing }
         note(
             "jwk, jku, x5u, x5c", Self.refusal { () throws(TokenRefusal) in try header.judgeEmbeddedKey() },

@@ -97,7 +97,8 @@ struct JOSEHeader {
         } else if name.equals("typ", in: bytes) {
             guard case .string(let text) = value else { return false }
             type = text
-        } else if name.equals("crit", in: bytes) {
+        } else if name.equals("crit", in: bytes) || name.equals("b64", in: bytes) {
+            // RFC 7797 §6: what says `b64` must say it in `crit` too, for those who do not understand it, as we do not.
             isCritical = true
         } else if name.equals("jwk", in: bytes) || name.equals("jku", in: bytes)
             || name.equals("x5u", in: bytes) || name.equals("x5c", in: bytes)

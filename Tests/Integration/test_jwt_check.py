@@ -43,6 +43,7 @@ def bad_tokens(key, other):
         "too long": (key.token(**granted, pad="x" * 2000), "length", "at most 2048 bytes", "bytes"),
         "another algorithm": (f"{hmac}.{claims}.{signature}", "alg", "RS256", "'HS256'"),
         "an extension": (key.token({"alg": "RS256", "kid": key.kid, "crit": ["exp"]}, **granted), "crit", "nothing", '["exp"]'),
+        "an extension that is not named": (key.token({"alg": "RS256", "kid": key.kid, "b64": True}, **granted), "crit", "nothing", "b64 true"),
         "its own key": (key.token({"alg": "RS256", "kid": key.kid, "jku": "https://evil.test"}, **granted),
                         "jwk, jku, x5u, x5c", "nothing", "jku"),
         "an unknown key": (other.token(**granted), "key", f"'{key.kid}' for RS256", f"'{other.kid}'"),

@@ -65,6 +65,16 @@ def test_each_audience_of_the_list_will_do(guard, clients, key):
         assert client.ask(fields=bearer(key.token(aud=audience))).status == 200
 
 
+def test_what_joserfc_refuses_and_pyjwt_lets_pass_is_refused(guard, clients, key):
+    """RFC 7797 §6: who says `b64` must name it in `crit`. RFC 7519 §4.1.7: `jti` is a text."""
+    client = clients(guard)
+    head = {"alg": "RS256", "kid": key.kid}
+    for token in (key.token(header={**head, "b64": True}), key.token(header={**head, "b64": False}), key.token(jti=7),
+                  key.token(jti=["a"])):
+        problem(client.ask(fields=bearer(token)), "token_invalid")
+    assert client.ask(fields=bearer(key.token(jti="a"))).status == 200
+
+
 def test_without_a_token_401_says_how(guard, clients, upstream):
     """RFC 6750 §3: a challenge, without an error when no token came at all."""
     answer = clients(guard).ask()

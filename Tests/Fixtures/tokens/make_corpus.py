@@ -202,7 +202,9 @@ add("header-nan", "token_malformed", made('{"alg":"RS256","kid":"rsa","x":NaN}',
 add("header-many-members", "token_malformed",
     made(text(head())[:-1] + "".join(f',"m{i}":1' for i in range(200)) + "}", GOOD))
 add("header-white-space", "accepted", made(json.dumps(head(), indent=2), GOOD))
-add("header-unknown-members", "accepted", made(head(x5t="dGVzdA", cty="x", b64=True, zip="DEF"), GOOD))
+add("header-unknown-members", "accepted", made(head(x5t="dGVzdA", cty="x", zip="DEF"), GOOD))
+# RFC 7797 §6: who says `b64` has to say it in `crit` too.
+add("header-b64-alone", "token_critical_header", made(head(b64=True), GOOD))
 
 # The type.
 for typ, verdict in {"at+jwt": "accepted", "AT+JWT": "accepted", "application/at+jwt": "accepted",
@@ -238,6 +240,8 @@ for name, verdict, change in [
     ("aud-null", "token_malformed_claims", {"aud": None}),
     ("sub-number", "token_malformed_claims", {"sub": 1}),
     ("sub-null", "token_malformed_claims", {"sub": None}),
+    ("jti-number", "token_malformed_claims", {"jti": 1}),
+    ("jti-null", "token_malformed_claims", {"jti": None}),
     ("sub-empty", "token_claim_not_forwardable", {"sub": ""}),
     ("sub-line-break", "token_claim_not_forwardable", {"sub": "a\r\nX-Admin: 1"}),
     ("sub-zero", "token_claim_not_forwardable", {"sub": "a\0b"}),
