@@ -191,9 +191,10 @@ if !isGatewayOnly && here("Sources/gatehouse-services") {
         .enableUpcomingFeature("MemberImportVisibility"),
     ]
     /// A room of the outbuildings.
+    /// `tests`: Rooms that its tests may import besides: the bus, which most services are tested with.
     func outbuilding(
-        _ name: String, _ imports: [String], isProgram: Bool = false, packages: [Target.Dependency] = [],
-        embedded: [String] = []
+        _ name: String, _ imports: [String], tests: [String] = [], isProgram: Bool = false,
+        packages: [Target.Dependency] = [], embedded: [String] = []
     ) -> [Target] {
         guard here("Sources/\(name)") else { return [] }
         let needs = present(imports) + libraries + packages
@@ -207,7 +208,7 @@ if !isGatewayOnly && here("Sources/gatehouse-services") {
         if here("Tests/\(name)Tests") {
             made.append(
                 .testTarget(
-                    name: "\(name)Tests", dependencies: present([name] + imports) + libraries,
+                    name: "\(name)Tests", dependencies: present([name] + imports + tests) + libraries,
                     swiftSettings: settings))
         }
         return made
@@ -215,17 +216,24 @@ if !isGatewayOnly && here("Sources/gatehouse-services") {
     targets += door("CSodium", links: ["sodium"])
     targets += door("CCurl", links: ["curl"])
     targets += outbuilding("ServiceKit", ["CSodium"])
-    targets += outbuilding("AuthService", ["ServiceKit", "CSodium"])
+    targets += outbuilding("Backbone", ["ServiceKit"], tests: ["BusService"])
+    targets += outbuilding("BusService", ["ServiceKit", "Backbone"])
+    targets += outbuilding("AuthService", ["ServiceKit", "Backbone", "CSodium"], tests: ["BusService"])
     // The page is part of the program.
     targets += outbuilding(
-        "CoreService", ["ServiceKit"],
+        "CoreService", ["ServiceKit", "Backbone"], tests: ["BusService"],
         embedded: ["html", "css", "js"].map { "Page/page.\($0)" } + [
             "Page/session.js", "Page/text.js", "Page/icon.svg", "openapi.json",
         ])
-    targets += outbuilding("WorkerService", ["ServiceKit", "CSodium", "CCurl"])
-    targets += outbuilding("SearchService", ["ServiceKit"])
     targets += outbuilding(
-        "gatehouse-services", ["ServiceKit", "AuthService", "CoreService", "WorkerService", "SearchService"],
+        "WorkerService", ["ServiceKit", "Backbone", "CSodium", "CCurl"], tests: ["BusService"])
+    targets += outbuilding("SearchService", ["ServiceKit", "Backbone"], tests: ["BusService"])
+    targets += outbuilding(
+        "gatehouse-services",
+        [
+            "ServiceKit", "Backbone", "AuthService", "CoreService", "WorkerService", "SearchService",
+            "BusService",
+        ],
         isProgram: true, packages: [.product(name: "ArgumentParser", package: "swift-argument-parser")])
     // What jwt-kit signs, the gateway's rooms read.
     if here("Tests/JWTKitTests") {

@@ -15,7 +15,9 @@ public struct Boundary: HTTPResponder {
         var call = context
         call.requestID = RequestID.accepted(request.headers[.requestID]) ?? Identifier.make()
         call.logger = log
+        call.trace = Trace(requestID: call.requestID, traceparent: request.headers[.traceparent]).begun
         call.logger[metadataKey: "request_id"] = .string(call.requestID)
+        if let traceID = call.trace.traceID { call.logger[metadataKey: "trace_id"] = .string(traceID) }
 
         var reason: String?
         var response: Response

@@ -8,6 +8,8 @@ public struct Call: RequestContext {
     public var coreContext: CoreRequestContextStorage
     /// The correlation id: the gateway's when it sent a usable one, otherwise made here.
     public internal(set) var requestID: String
+    /// The correlation id and the W3C trace, for what this call causes: events, jobs, further requests.
+    public internal(set) var trace: Trace
     /// What the handlers found out, for the log.
     public let notes: CallNotes
     private let peerAddress: String
@@ -16,6 +18,7 @@ public struct Call: RequestContext {
     public init(source: ApplicationRequestContextSource) {
         coreContext = .init(source: source)
         requestID = ""
+        trace = Trace(requestID: "", traceparent: nil)
         notes = CallNotes()
         let address = source.channel.remoteAddress
         peerAddress = address?.ipAddress ?? "unknown"

@@ -84,6 +84,8 @@ public enum Reply {
 extension HTTPField.Name {
     /// The correlation id that the gateway stamps and every service keeps.
     public static let requestID = HTTPField.Name("X-Request-ID") ?? .via
+    /// W3C Trace Context §3.2.
+    public static let traceparent = HTTPField.Name("traceparent") ?? .via
     /// The client's address, as the gateway saw it.
     public static let forwardedFor = HTTPField.Name("X-Forwarded-For") ?? .via
 }

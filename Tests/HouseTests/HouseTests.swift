@@ -152,6 +152,9 @@ private enum Repository {
         #expect(rules("Sources/AuthService/A.swift", "import ServiceKit\nimport Hummingbird") == [])
         #expect(rules("Tests/HTTP1Tests/A.swift", "@testable import HTTP1\nimport Memory") == [])
         #expect(rules("Tests/HTTP1Tests/A.swift", "@testable import Proxy").count == 1)
+        // The services are tested with the bus, and none is built on it.
+        #expect(rules("Tests/CoreServiceTests/A.swift", "import BusService") == [])
+        #expect(rules("Sources/CoreService/A.swift", "import BusService").count == 1)
     }
 
     @Test("a room without a row is refused")

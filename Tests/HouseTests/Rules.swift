@@ -74,6 +74,8 @@ enum Rules {
             let rule: String
             if isOfHouse {
                 if row.imports.contains(module) || (!file.isSource && module == room) { continue }
+                // The bus is what the other services are tested with.
+                if !file.isSource, row.kind == .outbuilding, module == "BusService" { continue }
                 rule = "the table has no arrow from \(room) to \(module)"
             } else {
                 guard House.doorModules.contains(module), row.kind != .outbuilding else { continue }
