@@ -124,7 +124,7 @@ extension Control {
         let memory =
             "# HELP gatehouse_memory_allocated_bytes Allocated and not freed, by the allocator's own account.\n"
             + "# TYPE gatehouse_memory_allocated_bytes gauge\n"
-            + "gatehouse_memory_allocated_bytes \(fleet.options.allocatedBytes())\n"
+            + "gatehouse_memory_allocated_bytes \(fleet.options.heapBytes)\n"
         let ends = fleet.certificateEnds.withLock { $0.metrics(wallSeconds: Fleet.wallSeconds) }
         return text + Array((memory + ends + fleet.household.keys.metrics(wall: Clock.wall())).utf8)
     }

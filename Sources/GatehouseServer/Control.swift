@@ -64,7 +64,7 @@ struct Control: ~Copyable {
         control.syncKeys(&loop)
         fleet.awaitWorkers()
         Machine.dropStartPages()
-        fleet.budget.begin(allocatedBytes: options.allocatedBytes())
+        fleet.budget.begin(allocatedBytes: options.heapBytes)
         Machine.notify("READY=1")
         log.tell(
             .info, "ready",

@@ -401,7 +401,7 @@ final class Fleet: Sendable {
         var open = 0
         for worker in 0..<workers { open += connectionCounts.load(worker) }
         let before = pressure.load(0)
-        let used = budget.usedBytes(allocatedBytes: options.allocatedBytes(), connections: open)
+        let used = budget.usedBytes(allocatedBytes: options.heapBytes, connections: open)
         let level = MemoryWatch.level(used: used, budget: budget.budgetBytes, before: before)
         if level != before {
             pressure.store(level, at: 0)

@@ -20,6 +20,9 @@ public struct ServerOptions: Sendable {
     /// Bytes that the process has allocated and not freed, as its allocator counts them.
     public let allocatedBytes: @Sendable () -> Int
 
+    /// What the process has allocated, sessions' places among it.
+    var heapBytes: Int { allocatedBytes() + SessionPlaces.takenBytes }
+
     public init(
         configurationFile: String, drainTimeout: UInt64, version: String,
         allocatedBytes: @escaping @Sendable () -> Int

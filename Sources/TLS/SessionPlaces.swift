@@ -7,4 +7,9 @@ public enum SessionPlaces {
     public static func prepare() {
         _ = copenssl_use_places()
     }
+
+    /// The bytes of the places that sessions have, which the allocator's own account does not know.
+    public static var takenBytes: Int {
+        copenssl_places_taken() * Int(COPENSSL_PLACE_BYTES)
+    }
 }

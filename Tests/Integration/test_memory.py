@@ -143,7 +143,8 @@ def test_without_blocks_new_exchanges_are_refused_and_later_ones_served(gateways
         return shed
     until(look, "an answer to one of them")
     assert time.monotonic() - began < 4, "only when the others had given up"
-    assert len(shed) < 100
+    # 3,900 ask for 3,840 blocks, of which 48 are not for them; the rest is what connections read with meanwhile.
+    assert len(shed) < 160
     for stream in shed:
         problem2(stream, "overloaded")
         assert stream.get("retry-after") == "1"

@@ -13,9 +13,11 @@
 // late, if there are no addresses, or under a sanitizer: then everything goes to malloc, which costs memory and nothing else.
 int copenssl_use_places(void);
 
+// How many places are taken just now.
+size_t copenssl_places_taken(void);
+
 // The parts, for tests.
 int copenssl_places_begin(void);
-size_t copenssl_places_taken(void);
 void *copenssl_place_malloc(size_t bytes, const char *file, int line);
 void copenssl_place_free(void *address, const char *file, int line);
 void *copenssl_place_realloc(void *address, size_t bytes, const char *file, int line);
