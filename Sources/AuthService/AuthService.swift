@@ -2,58 +2,41 @@ public import Foundation
 public import Logging
 public import ServiceKit
 
-/// Settings of the auth service.
-public struct AuthSettings: Sendable {
-    public var directory: URL
-    /// The `iss` of its tokens.
-    public var issuer: String
-    /// The `aud` of its tokens.
-    public var audience: String
-    /// How many passwords are hashed at once, and how many wait.
-    public var hashingThreads: Int
-    public var hashingQueueLimit: Int
-
-    public init(
-        directory: URL, issuer: String, audience: String, hashingThreads: Int = 2, hashingQueueLimit: Int = 64
-    ) {
-        self.directory = directory
-        self.issuer = issuer
-        self.audience = audience
-        self.hashingThreads = hashingThreads
-        self.hashingQueueLimit = hashingQueueLimit
-    }
-}
-
 /// Accounts, sessions and tokens. It depends on no other service.
 public struct AuthService: Sendable {
     static let accessLifetimeSeconds: Int64 = 900
+    /// What any account may ask for.
     static let scopes = ["documents", "jobs", "profile", "search"]
+    /// What an administrator may ask for besides: to see and change accounts, and to rotate keys.
+    static let administratorScope = "accounts"
 
     let settings: AuthSettings
     let store: AuthStore
-    let signer: TokenSigner
+    let keys: KeyRing
     let hasher: PasswordHasher
-    let throttle = LoginThrottle()
+    let signIns: AttemptThrottle
+    let registrations: AttemptThrottle
     let verifier: TokenVerifier
-    let keySet: Data
     /// Hashed for accounts that do not exist, so that the time of an answer tells nothing.
     let decoyHash: String
     let log: Logger
 
-    /// Opens the store; makes the signing key at the first start.
+    /// Opens the store; makes the signing keys at the first start.
     public init(_ settings: AuthSettings, log: Logger) async throws {
         self.settings = settings
         self.log = log
+        let clock = settings.clock
         store = try AuthStore(directory: settings.directory)
-        signer = try store.activeSigner()
+        guard let keys = KeyRing(try store.keys(now: clock())) else { throw KeysMissing() }
+        self.keys = keys
         hasher = PasswordHasher(
             threadCount: settings.hashingThreads, queueLimit: settings.hashingQueueLimit)
         decoyHash = try await hasher.hash(Bytes.base64url(Bytes.random(16)))
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys]
-        let keySet = try encoder.encode(PublishedKeySet(keys: [signer.published()]))
-        self.keySet = keySet
-        verifier = TokenVerifier(issuer: settings.issuer, audience: settings.audience) { keySet }
+        signIns = AttemptThrottle(pairRule: settings.accountGuesses, addressRule: settings.addressGuesses)
+        registrations = AttemptThrottle(addressRule: settings.registrations)
+        verifier = TokenVerifier(issuer: settings.issuer, audience: settings.audience) {
+            try keys.keySet(now: clock())
+        }
     }
 
     /// Gives an account of this store one more role, such as `admin`. For whoever may read the store's file.
@@ -72,20 +55,30 @@ public struct AuthService: Sendable {
                     return []
                 } catch { return ["store"] }
             },
-            gauges: { ["hashing_in_hand": hasher.load] },
+            gauges: { hasher.gauges },
             addRoutes: { router in
-                for prefix in ["/auth", "/api/v1/auth"] { addRoutes(router, prefix: prefix) }
-                addKeySet(router)
+                for prefix in ["/auth", "/api/v1/auth"] {
+                    addTokenRoutes(router, prefix: prefix)
+                    addAccountRoutes(router, prefix: prefix)
+                    addAdministratorRoutes(router, prefix: prefix)
+                }
+                addDiscovery(router)
             })
     }
+
+    /// The wall clock, Unix time in milliseconds.
+    var now: Int64 { settings.clock() }
 
     /// An access token for a session, good for 15 minutes.
     func accessToken(_ session: Session, now: Int64) throws -> String {
         let seconds = now / 1_000
-        return try signer.token(
+        return try keys.signer.token(
             AccessClaims(
                 iss: settings.issuer, aud: settings.audience, sub: session.account.id, iat: seconds,
                 nbf: seconds, exp: seconds + Self.accessLifetimeSeconds, jti: Identifier.make(at: now),
                 roles: session.account.roles, scope: session.scope, sid: session.id))
     }
 }
+
+/// The store has keys, but none of them may sign.
+private struct KeysMissing: Error {}

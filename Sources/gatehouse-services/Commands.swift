@@ -17,6 +17,7 @@ struct Auth: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Accounts, sessions and tokens.")
 
     @OptionGroup var common: CommonOptions
+    @OptionGroup var serviceToken: ServiceTokenOptions
     @Option(help: "0 takes any free port.") var port = 9_001
 
     func validate() throws { try checkPort(port, "--port") }
@@ -24,7 +25,9 @@ struct Auth: AsyncParsableCommand {
     func run() async throws {
         let log = common.log("auth")
         let service = try await AuthService(
-            AuthSettings(directory: common.directory, issuer: common.issuer, audience: common.audience),
+            AuthSettings(
+                directory: common.directory, issuer: common.issuer, audience: common.audience,
+                serviceToken: try serviceToken.tokenIfAny()),
             log: log)
         var runner = Runner(log: log)
         runner.add(service.parts, host: common.host, port: port, log: log)
@@ -131,7 +134,8 @@ struct All: AsyncParsableCommand {
         let keySetPath = "/.well-known/jwks.json"
 
         let auth = try await AuthService(
-            AuthSettings(directory: directory, issuer: common.issuer, audience: common.audience),
+            AuthSettings(
+                directory: directory, issuer: common.issuer, audience: common.audience, serviceToken: token),
             log: common.log("auth"))
         let search = try SearchService(
             directory: directory, verifier: common.verifier(keySet: authOrigin, path: keySetPath),

@@ -59,6 +59,9 @@ struct ServiceTokenOptions: ParsableArguments {
     @Option(help: "A file with the secret that core shows to search, at least 16 characters.")
     var serviceTokenFile: String?
 
+    /// `nil` when no file is named.
+    func tokenIfAny() throws -> ServiceToken? { serviceTokenFile == nil ? nil : try token() }
+
     func token() throws -> ServiceToken {
         guard let serviceTokenFile else { throw ValidationError("--service-token-file is needed") }
         guard let token = ServiceToken(file: URL(filePath: serviceTokenFile)) else {

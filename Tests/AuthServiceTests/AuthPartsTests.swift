@@ -37,9 +37,15 @@ import Testing
     }
 }
 
-@Suite("Guessing") struct LoginThrottleTests {
+@Suite("Guessing") struct AttemptThrottleTests {
+    private static func throttle(capacity: Int = 10_000) -> AttemptThrottle {
+        let settings = AuthSettings(directory: House.directory(), issuer: "", audience: "")
+        return AttemptThrottle(
+            pairRule: settings.accountGuesses, addressRule: settings.addressGuesses, capacity: capacity)
+    }
+
     @Test("A pair may fail five times, and once more every thirty seconds") func pair() {
-        let throttle = LoginThrottle()
+        let throttle = Self.throttle()
         for _ in 0..<5 { #expect(throttle.begin(account: "ada", address: "a", now: 0) == nil) }
         #expect(throttle.begin(account: "ada", address: "a", now: 0) == 30)
         #expect(throttle.begin(account: "ada", address: "a", now: 29) == 1)
@@ -50,13 +56,13 @@ import Testing
     }
 
     @Test("One address may not try thirty-one accounts") func address() {
-        let throttle = LoginThrottle()
+        let throttle = Self.throttle()
         for number in 0..<30 { #expect(throttle.begin(account: "\(number)", address: "a", now: 0) == nil) }
         #expect(throttle.begin(account: "30", address: "a", now: 0) == 4)
     }
 
     @Test("A success forgets, and an attempt that was not judged costs nothing") func giveBack() {
-        let throttle = LoginThrottle()
+        let throttle = Self.throttle()
         for _ in 0..<100 {
             #expect(throttle.begin(account: "ada", address: "a", now: 0) == nil)
             throttle.succeed(account: "ada", address: "a")
@@ -68,55 +74,45 @@ import Testing
     }
 
     @Test("A clock that goes back gives nothing away") func clock() {
-        let throttle = LoginThrottle()
+        let throttle = Self.throttle()
         for _ in 0..<5 { _ = throttle.begin(account: "ada", address: "a", now: 100) }
         #expect(throttle.begin(account: "ada", address: "a", now: 0) != nil)
     }
 
     @Test("A flood of addresses is let in, and memory stays bounded") func bounded() {
-        let throttle = LoginThrottle(capacity: 100)
+        let throttle = Self.throttle(capacity: 100)
         for number in 0..<1_000 {
             #expect(throttle.begin(account: "ada", address: "\(number)", now: 0) == nil)
         }
     }
 }
 
-@Suite("The auth store") struct AuthStoreTests {
-    private func withStore(_ body: (AuthStore, Account) async throws -> Void) async throws {
-        let directory = FileManager.default.temporaryDirectory.appending(
-            path: "gatehouse-\(Identifier.make())")
-        defer { try? FileManager.default.removeItem(at: directory) }
-        let store = try AuthStore(directory: directory)
-        let account = try #require(
-            try await store.addAccount(email: "ada@example.com", passwordHash: "x", now: 1))
-        try await body(store, account)
-    }
-
-    @Test("A refresh token lasts thirty days") func expiry() async throws {
-        try await withStore { store, account in
-            let day: Int64 = 24 * 3_600 * 1_000
-            let (_, token) = try await store.beginSession(account, scope: "search", now: 0)
-            guard case .renewed(_, let next) = try await store.redeem(token, scope: nil, now: 30 * day - 1)
-            else {
-                Issue.record("refused a moment too early")
-                return
-            }
-            guard case .refused = try await store.redeem(next, scope: nil, now: 60 * day) else {
-                Issue.record("renewed after its end")
-                return
-            }
+@Suite("Addresses") struct EmailAddressTests {
+    @Test("RFC 5321 §4.1.2: a dot-atom at a domain, in lower case") func taken() {
+        for (text, normal) in [
+            ("Ada@Example.com", "ada@example.com"), ("a.b+c@x-y.example.com", "a.b+c@x-y.example.com"),
+            ("o'neil@example.com", "o'neil@example.com"),
+            ("j\u{FC}rgen@m\u{FC}ller.example", "j\u{FC}rgen@m\u{FC}ller.example"),
+            ("e\u{301}@example.com", "\u{E9}@example.com"),
+        ] {
+            #expect(EmailAddress.normal(text) == normal)
         }
     }
 
-    @Test("The oldest session makes room for the fifty-first") func sessionLimit() async throws {
-        try await withStore { store, account in
-            let (first, _) = try await store.beginSession(account, scope: "search", now: 0)
-            let (second, _) = try await store.beginSession(account, scope: "search", now: 1)
-            for time in 2..<51 {
-                _ = try await store.beginSession(account, scope: "search", now: Int64(time))
-            }
-            #expect(try await store.session(id: first.id) == nil)
-            #expect(try await store.session(id: second.id) != nil)
-        }
+    @Test(
+        "What could act in a letter's head, or is no address, is refused",
+        arguments: [
+            "", "ada", "@example.com", "a@b", "a b@example.com", "a@b@example.com", "a@.com", "a@b.",
+            ".a@b.c",
+            "a.@b.c", "a..b@c.d", "a@b..c", "a@-b.c", "a@b-.c", "\"a\"@b.c", "<a@b.c>", "a@[127.0.0.1]",
+            "a,b@c.d",
+            "a:b@c.d", "a;b@c.d", "a@b.c\r\nBcc: d@e.f", "a\u{0}@b.c", "a\u{7F}@b.c", "a\u{85}@b.c",
+            "a\u{202E}@b.c",
+            "a\u{2028}@b.c", "a@b_c.d", String(repeating: "a", count: 65) + "@b.c",
+            "a@" + String(repeating: "b", count: 64) + ".c",
+            "a@" + String(repeating: "b.", count: 127) + "c",
+        ])
+    func refused(text: String) {
+        #expect(EmailAddress.normal(text) == nil)
     }
 }

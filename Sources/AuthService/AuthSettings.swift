@@ -1,0 +1,43 @@
+public import Foundation
+public import ServiceKit
+
+/// Settings of the auth service.
+public struct AuthSettings: Sendable {
+    public var directory: URL
+    /// The `iss` of its tokens, and what the addresses in its metadata begin with.
+    public var issuer: String
+    /// The `aud` of its tokens.
+    public var audience: String
+    /// What other services show in order to introspect tokens; `nil`: nobody may.
+    public var serviceToken: ServiceToken?
+    /// How many passwords are hashed at once, and how many wait.
+    public var hashingThreads: Int
+    public var hashingQueueLimit: Int
+    /// Wrong passwords of one account from one address, and of one address.
+    public var accountGuesses: AttemptRule
+    public var addressGuesses: AttemptRule
+    /// New accounts from one address.
+    public var registrations: AttemptRule
+    /// The wall clock, Unix time in milliseconds.
+    public var clock: @Sendable () -> Int64
+
+    public init(
+        directory: URL, issuer: String, audience: String, serviceToken: ServiceToken? = nil,
+        hashingThreads: Int = 2, hashingQueueLimit: Int = 64,
+        accountGuesses: AttemptRule = AttemptRule(burst: 5, secondsEach: 30),
+        addressGuesses: AttemptRule = AttemptRule(burst: 30, secondsEach: 4),
+        registrations: AttemptRule = AttemptRule(burst: 50, secondsEach: 5),
+        clock: @escaping @Sendable () -> Int64 = { Timestamp.now }
+    ) {
+        self.directory = directory
+        self.issuer = issuer
+        self.audience = audience
+        self.serviceToken = serviceToken
+        self.hashingThreads = hashingThreads
+        self.hashingQueueLimit = hashingQueueLimit
+        self.accountGuesses = accountGuesses
+        self.addressGuesses = addressGuesses
+        self.registrations = registrations
+        self.clock = clock
+    }
+}
