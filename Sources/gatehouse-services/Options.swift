@@ -56,7 +56,7 @@ struct KeySetOptions: ParsableArguments {
 
 /// The secret between core and search.
 struct ServiceTokenOptions: ParsableArguments {
-    @Option(help: "A file with the secret that core shows to search, at least 16 characters.")
+    @Option(help: "A file with the secret by which services know each other, at least 16 characters.")
     var serviceTokenFile: String?
 
     /// `nil` when no file is named.
