@@ -29,16 +29,17 @@ final class Peer: Sendable {
         Thread { [weak self] in
             while true {
                 let descriptor = accept(listener, nil, nil)
-                guard descriptor >= 0 else { return }
+                guard descriptor >= 0 else { break }
                 self?.accepted.withLock { $0 += 1 }
                 Thread { serve(Wire(descriptor)) }.start()
             }
+            // Closed here alone: elsewhere its number could be another listener's by the time it is asked again.
+            close(listener)
         }.start()
     }
 
     deinit {
         shutdown(listener, Int32(SHUT_RDWR))
-        close(listener)
     }
 }
 
