@@ -20,6 +20,8 @@ internal import Synchronization
     /// Whether they came from a file, and do not rotate by themselves.
     var areGiven: Bool
     var rotatedAt: UInt64
+    /// The address of the state that was made before this one.
+    var earlier: UInt
 }
 
 /// Why a file of ticket keys cannot be used.
@@ -56,8 +58,8 @@ public struct TicketFile: Sendable {
     }
 }
 
-// Kept here so that a leak checker sees them held.
-private let immortals = Mutex<[UInt]>([])
+// The state that was made last, which leads to all others, so that a leak checker sees them held.
+private let newest = Atomic<UInt>(0)
 
 /// The keys that session tickets of a listener are sealed with: made once a process, used by every worker and across every
 /// reload, or resumption would fail on the next connection. A handle: copies name the same keys.
@@ -97,9 +99,9 @@ private let immortals = Mutex<[UInt]>([])
         unsafe state.initialize(
             to: TicketKeyState(
                 lock: lock, cipher: cipher, shortCipher: shortCipher, keys: keys, count: 1, areGiven: false,
-                rotatedAt: now))
+                rotatedAt: now, earlier: 0))
         let address = unsafe UInt(bitPattern: state)
-        immortals.withLock { $0.append(address) }
+        unsafe state.pointee.earlier = newest.exchange(address, ordering: .acquiringAndReleasing)
     }
 
     /// Takes a new key if the current one is older than `interval`; the one before is still accepted until the next rotation,
