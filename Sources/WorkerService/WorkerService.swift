@@ -77,7 +77,7 @@ public struct WorkerService: Sendable {
                 .unprocessableContent, "unknown_kind",
                 "The kinds are: \(kinds.keys.sorted().joined(separator: ", ")).")
         }
-        let payload = try (order.payload ?? .null).text()
+        let payload = (order.payload ?? .null).json
         guard payload.utf8.count <= Self.payloadLimitBytes else {
             throw Problem(
                 .contentTooLarge, "body_too_large",
