@@ -71,14 +71,15 @@ var targets: [Target] = []
 
 // Doors
 targets += door("CLinux")
+targets += door("CVector")
 targets += door("COpenSSL", links: ["ssl", "crypto"])
 targets += door("CNghttp2", links: ["nghttp2"])
 targets += door("CYaml", links: ["yaml"])
 targets += door("CJemalloc", links: ["jemalloc"])
 // Cellar
-targets += room("Memory")
+targets += room("Memory", ["CVector"])
 targets += room("LinuxIO", ["CLinux", "Memory"])
-targets += room("Cryptography", ["COpenSSL", "Memory"])
+targets += room("Cryptography", ["COpenSSL", "CVector", "Memory"])
 // Rules
 targets += room("HTTP", ["Memory"])
 targets += room("Routing", ["HTTP", "Memory"])
@@ -175,6 +176,7 @@ if !isGatewayOnly && here("Sources/gatehouse-services") {
         .product(name: "Hummingbird", package: "hummingbird"),
         .product(name: "HummingbirdCore", package: "hummingbird"),
         .product(name: "GRDB", package: "GRDB.swift"),
+        .product(name: "GRDBSQLite", package: "GRDB.swift"),
         .product(name: "CryptoExtras", package: "swift-crypto"),
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOHTTP1", package: "swift-nio"),
@@ -196,14 +198,14 @@ if !isGatewayOnly && here("Sources/gatehouse-services") {
         _ name: String, _ imports: [String], tests: [String] = [], isProgram: Bool = false,
         packages: [Target.Dependency] = [], embedded: [String] = []
     ) -> [Target] {
-        guard here("Sources/\(name)") else { return [] }
+        guard let folder = folder(of: name) else { return [] }
         let needs = present(imports) + libraries + packages
         var made: [Target] = [
             isProgram
-                ? .executableTarget(name: name, dependencies: needs, swiftSettings: settings)
+                ? .executableTarget(name: name, dependencies: needs, path: folder, swiftSettings: settings)
                 : .target(
-                    name: name, dependencies: needs, resources: embedded.map { .embedInCode($0) },
-                    swiftSettings: settings)
+                    name: name, dependencies: needs, path: folder,
+                    resources: embedded.map { .embedInCode($0) }, swiftSettings: settings)
         ]
         if here("Tests/\(name)Tests") {
             made.append(
@@ -217,8 +219,10 @@ if !isGatewayOnly && here("Sources/gatehouse-services") {
     targets += door("CCurl", links: ["curl"])
     targets += outbuilding("ServiceKit", ["CSodium"])
     targets += outbuilding("Backbone", ["ServiceKit"], tests: ["BusService"])
-    targets += outbuilding("BusService", ["ServiceKit", "Backbone"])
-    targets += outbuilding("AuthService", ["ServiceKit", "Backbone", "CSodium"], tests: ["BusService"])
+    targets += outbuilding("BusService", ["ServiceKit", "Backbone"], embedded: ["openapi.json"])
+    targets += outbuilding(
+        "AuthService", ["ServiceKit", "Backbone", "CSodium"], tests: ["BusService"],
+        embedded: ["openapi.json"])
     // The page is part of the program.
     targets += outbuilding(
         "CoreService", ["ServiceKit", "Backbone"], tests: ["BusService"],
@@ -226,8 +230,10 @@ if !isGatewayOnly && here("Sources/gatehouse-services") {
             "Page/session.js", "Page/text.js", "Page/icon.svg", "openapi.json",
         ])
     targets += outbuilding(
-        "WorkerService", ["ServiceKit", "Backbone", "CSodium", "CCurl"], tests: ["BusService"])
-    targets += outbuilding("SearchService", ["ServiceKit", "Backbone"], tests: ["BusService"])
+        "WorkerService", ["ServiceKit", "Backbone", "CSodium", "CCurl"], tests: ["BusService"],
+        embedded: ["openapi.json"])
+    targets += outbuilding(
+        "SearchService", ["ServiceKit", "Backbone"], tests: ["BusService"], embedded: ["openapi.json"])
     targets += outbuilding(
         "gatehouse-services",
         [
@@ -235,6 +241,7 @@ if !isGatewayOnly && here("Sources/gatehouse-services") {
             "BusService",
         ],
         isProgram: true, packages: [.product(name: "ArgumentParser", package: "swift-argument-parser")])
+    targets += outbuilding("platform-figures", ["ServiceKit", "Backbone", "BusService"], isProgram: true)
     // What jwt-kit signs, the gateway's rooms read.
     if here("Tests/JWTKitTests") {
         targets.append(

@@ -39,7 +39,7 @@ public struct Configuration: Sendable {
             if let file = listener.tls?.ticketKeyFile {
                 files.append(ReferencedFile(purpose: .ticketKeys, path: file))
             }
-            if let file = listener.tls?.stapleFile {
+            for file in listener.tls?.stapleFiles ?? [] {
                 files.append(ReferencedFile(purpose: .staple, path: file))
             }
         }

@@ -32,7 +32,9 @@ public enum ConfigurationBounds {
     public static let resilienceProfiles = 256
     public static let services = 1024
     public static let endpointsPerService = 256
-    public static let routes = 4096
+    /// With two workers as many take 27 MiB more than ten do, 47 MiB once a reload has had both snapshots beside each other, and 1.2
+    /// KiB of counters a route and worker as they are used; a start takes 0.13 s longer, a reload 0.12 s of CPU time.
+    public static let routes = 10_000
     public static let hostsPerRoute = 64
     /// A head must fit the buffers that it is read into, together with what the gateway adds to it.
     public static let headBytes = 256...(60 << 10)

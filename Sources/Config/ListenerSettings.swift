@@ -46,8 +46,8 @@ public struct TLSSettings: Sendable, Hashable {
     /// Keys that several machines share; `nil` = random ones.
     public let ticketKeyFile: Located<String>?
     public let clientCertificates: ClientCertificateSettings
-    /// An OCSP response in DER, to be stapled.
-    public let stapleFile: Located<String>?
+    /// OCSP responses in DER, to be stapled; each is about one of the certificates.
+    public let stapleFiles: [Located<String>]
     /// `nil` = no HSTS.
     public let transportSecurity: TransportSecuritySettings?
 }

@@ -24,7 +24,7 @@ extension ModelBuilder {
         }
         let handshake = keys(of: map["handshake"], "handshake", built: ["timeout", "in_flight"])
         let tickets = keys(of: map["session_tickets"], "session_tickets", built: ["rotate", "key_file"])
-        let stapling = keys(of: map["ocsp_stapling"], "ocsp_stapling", built: ["file"])
+        let stapling = keys(of: map["ocsp_stapling"], "ocsp_stapling", built: ["file", "files"])
         return TLSSettings(
             certificates: certificates,
             isStrict: boolean(map["strict_sni"], "strict_sni", default: false),
@@ -39,8 +39,23 @@ extension ModelBuilder {
                 Quantity.minute...(720 * Quantity.hour)),
             ticketKeyFile: path(tickets["key_file"], "key_file"),
             clientCertificates: clientCertificates(map["client_certificates"]),
-            stapleFile: path(required("file", of: stapling), "file"),
+            stapleFiles: stapleFiles(stapling),
             transportSecurity: transportSecurity(map["hsts"]))
+    }
+
+    /// One response, or one for each of several certificates.
+    private mutating func stapleFiles(_ map: KeyedValues) -> [Located<String>] {
+        guard let several = map["files"] else {
+            return path(required("file", of: map), "file").map { [$0] } ?? []
+        }
+        if let one = map["file"] {
+            report(at: one.place, "file and files cannot be together: files holds all")
+        }
+        var files: [Located<String>] = []
+        for item in list(several, "files", 1...ConfigurationBounds.certificatesPerListener) {
+            if let file = path(item, "files") { files.append(file) }
+        }
+        return files
     }
 
     private enum ClientMode { case none, optional, required }

@@ -137,7 +137,7 @@ extension ModelBuilder {
                 case .malformed(let reason):
                     report(
                         at: text.place,
-                        "a service's address must be http://host:port or unix:/path, found \(text.value.shown): \(reason)"
+                        "a service's address must be http://host:port (or https, h2, h2c) or unix:/path, found \(text.value.shown): \(reason)"
                     )
                 }
             }

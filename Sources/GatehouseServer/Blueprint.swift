@@ -15,7 +15,7 @@ import YAML
 
 /// What outlives every configuration: the tables of names, the limiter, the keys of tickets.
 final class Household: Sendable {
-    let routes = LabelTable()
+    let routes = LabelTable(capacity: LabelTable.routeCapacity)
     let services = LabelTable()
     let endpoints = LabelTable()
     let listeners = LabelTable()
@@ -97,11 +97,11 @@ struct Blueprint: Sendable {
     /// What the routes of each issuer ask for.
     let grants: [Grants]
 
-    /// Reads and resolves; all that is wrong is told at once, each at its place. `connections` is how many all listeners
-    /// together may hold.
+    /// Reads files; all that is wrong is told at once, each at its place. `connections` is how many all listeners together
+    /// may hold.
     init(
-        _ configuration: Configuration, generation: Int, household: Household, connections: Int,
-        log: EventLog
+        _ configuration: Configuration, names: HostNames, generation: Int, household: Household,
+        connections: Int, log: EventLog
     ) throws(Diagnostics) {
         var errors: [Diagnostic] = []
         func read(_ path: Located<String>, _ what: String) -> [UInt8] {
@@ -157,16 +157,17 @@ struct Blueprint: Sendable {
         endpoints = configuration.services.map { service in
             var found: [Endpoint] = []
             for endpoint in service.endpoints {
-                do throws(Resolver.Failure) {
-                    found += try Blueprint.resolve(endpoint.value, household: household)
-                    if found.contains(where: { $0.index == LabelTable.other }) {
-                        throw Resolver.Failure(
-                            text:
-                                "this process has seen \(ConnectionPools.tableSize) addresses, its limit; restart it"
-                        )
-                    }
+                do throws(HostNames.Unresolved) {
+                    found += try Blueprint.resolve(endpoint.value, names, household)
                 } catch {
                     errors.append(Diagnostic(at: endpoint.place, error.text))
+                }
+                if found.contains(where: { $0.index == LabelTable.other }) {
+                    errors.append(
+                        Diagnostic(
+                            at: endpoint.place,
+                            "this process has seen \(ConnectionPools.tableSize) addresses, its limit; restart it"
+                        ))
                 }
             }
             return found
@@ -208,8 +209,8 @@ struct Blueprint: Sendable {
     }
 
     private static func resolve(
-        _ endpoint: EndpointAddress, household: Household
-    ) throws(Resolver.Failure) -> [Endpoint] {
+        _ endpoint: EndpointAddress, _ names: HostNames, _ household: Household
+    ) throws(HostNames.Unresolved) -> [Endpoint] {
         let addresses: [SocketAddress]
         switch endpoint.host {
         case .address(let host):
@@ -222,11 +223,7 @@ struct Blueprint: Sendable {
                     authority: Array(endpoint.authority.utf8), scheme: endpoint.scheme, host: endpoint.host)
             ]
         case .name(let name):
-            do {
-                addresses = try Resolver.resolve(host: name, port: endpoint.port)
-            } catch {
-                throw Resolver.Failure(text: "cannot resolve '\(name)': \(error.text)")
-            }
+            addresses = try names.addresses(of: name, port: endpoint.port)
         }
         return addresses.map { address in
             // The same address spoken to in another way is another endpoint.

@@ -100,7 +100,7 @@ extension Control {
         guard !fetches.isFull else { return }
         keyDuties[index].phase = .opening
         // Before anything else: from here on a worker that needs a key waits for this fetch.
-        fleet.keyCells.store(KeyFetchState.underWay, at: source.cell + 1)
+        fleet.expectFetch(of: source)
         if !fleet.apart("keys", { $0.openDoor(to: source) }) {
             fetchFailed(index, .own("no thread"), &loop)
         }
@@ -183,9 +183,14 @@ extension Control {
         fleet.household.keys.count(result, of: source.issuer)
         keyDuties[index].phase = .idle
         keyDuties[index].due = next
-        // Before the letter: whoever still sees the fetch under way gets the letter after that.
-        fleet.keyCells.store(isFetched ? KeyFetchState.idle : KeyFetchState.failed, at: source.cell + 1)
-        fleet.settleKeys(source.identity, isFetched: isFetched)
+        // Before the letter: whoever still sees the fetch under way, or one that it was not told of, gets the letter after that.
+        var state = KeyFetchState(cell: fleet.keyCells.load(source.cell + 1))
+        state.phase = isFetched ? .idle : .failed
+        state.ended += 1
+        fleet.keyCells.store(state.cell, at: source.cell + 1)
+        fleet.settleKeys(
+            source.identity, isFetched: isFetched,
+            KeyFetchState.Told(ended: state.ended, cell: source.cell))
     }
 
     /// A set has been checked and given to the workers, or refused.
@@ -207,8 +212,8 @@ extension Control {
             }
             if keyDuties[index].isWished {
                 keyDuties[index].isWished = false
-                wish(index, loop.now)
                 beginFetch(index, &loop)
+                wish(index, loop.now)
             }
             return
         }
@@ -246,13 +251,14 @@ extension Control {
                     // Asked before it knew that the fetch is over.
                     fleet.settleKeys(identity, isFetched: keyDuties[index].failures == 0)
                 } else {
-                    wish(index, loop.now)
                     beginFetch(index, &loop)
+                    wish(index, loop.now)
                 }
             }
         }
     }
 
+    /// Behind the beginning of a fetch: a worker that saw the cooldown and no fetch would refuse the very token it is for.
     private mutating func wish(_ index: Int, _ now: UInt64) {
         guard let fetched = keyDuties[index].source.fetched, now >= keyDuties[index].cooldownEnds else {
             return

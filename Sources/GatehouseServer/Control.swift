@@ -22,7 +22,15 @@ struct Control: ~Copyable {
 
     /// Connections of the admin server at once; one more is closed at once.
     static let adminConnections = 64
+    /// How long the admin server waits for the request, and then for its client to read on.
     static let adminTimeout: UInt64 = 5_000_000_000
+    /// How long one connection of it lasts at the most.
+    static let adminLongest: UInt64 = 60_000_000_000
+    /// Of all answers of the admin server that are not yet with their clients: the metrics of ten thousand routes with long names,
+    /// twice. What comes on top gets 503.
+    static let mostAnswerBytes = 128 << 20
+    /// How long the admin server accepts nothing when descriptors have run out.
+    static let acceptPause: UInt64 = 100_000_000
     /// How often it is looked at how much memory is used, once half of the budget is; before that, ten times more seldom: the
     /// allocator adds its figures up anew each time, which is some 80,000 instructions.
     static let memoryPause: UInt64 = 100_000_000
@@ -37,6 +45,7 @@ struct Control: ~Copyable {
     /// Whether the first look at memory has been.
     private var hasSettled = false
     var connections = Slab<AdminConnection>(capacity: Control.adminConnections)
+    var answerBytes = 0
     var head = RequestHead(fieldCapacity: 64)
     var isReloading = false
     var wantsReload = false
@@ -116,6 +125,7 @@ extension Control: EventHandler {
 
     mutating func timerFired(_ token: Token, _ loop: inout EventLoop) {
         switch token.kind {
+        case Kind.adminListener: watchAdmin(&loop)
         case Kind.adminConnection:
             if connections.contains(token.id) { closeAdmin(token.id, &loop) }
         case Kind.retired: isDraining ? watchDrain(&loop) : watchRetired(&loop)

@@ -15,6 +15,10 @@ final class ControlThreads: Sendable {
     }
 
     private let begun = Mutex<[Work]>([])
+    private let ending = Atomic(false)
+
+    /// Whether the process ends, so that nobody waits for an answer any more.
+    var isEnding: Bool { ending.load(ordering: .relaxed) }
 
     func start(_ name: String, _ work: @escaping @Sendable () -> Void) throws(SystemError) {
         joinEnded()
@@ -37,9 +41,10 @@ final class ControlThreads: Sendable {
         return isLeft
     }
 
-    /// Waits for all of them, but no longer than so many milliseconds: a name server may take its time, and its thread is left
-    /// behind then.
+    /// Waits for all of them, but no longer than so many milliseconds: a disk may take its time, and its thread is left behind
+    /// then.
     func finish(milliseconds: Int) {
+        ending.store(true, ordering: .relaxed)
         guard var pause = try? Poller(capacity: 1) else { return }
         var left = milliseconds / 5
         while joinEnded(), left > 0 {

@@ -38,7 +38,7 @@ extension Fleet {
     func openDoor(to source: KeySource) {
         guard let url = source.fetched?.url.value else { return }
         do throws(KeyFetchFailure) {
-            let addresses = try KeyFetch.addresses(of: url)
+            let addresses = try KeyFetch.addresses(of: url, while: { !controlThreads.isEnding })
             let client = try KeyFetch.client(for: url)
             _ = mail.send(.doorOpened(source: source.identity, addresses, client))
         } catch {
@@ -114,7 +114,7 @@ extension Fleet {
     func expectKeys(_ built: [KeyMaterial]) {
         for material in built where material.bytes.isEmpty && material.source.fetched != nil {
             if household.keys.material(of: material.source.identity) == nil {
-                keyCells.store(KeyFetchState.underWay, at: material.source.cell + 1)
+                expectFetch(of: material.source)
             }
             if let failure = material.failure {
                 log.tell(
@@ -145,9 +145,20 @@ extension Fleet {
         }
     }
 
-    /// Tells those who wait for a key that the fetch is over.
-    func settleKeys(_ source: UInt64, isFetched: Bool) {
-        for mailbox in mailboxes { _ = mailbox.send(.keysSettled(source: source, isFetched: isFetched)) }
+    /// From here on a worker that needs a key waits for a fetch.
+    func expectFetch(of source: KeySource) {
+        var state = KeyFetchState(cell: keyCells.load(source.cell + 1))
+        state.phase = .underWay
+        keyCells.store(state.cell, at: source.cell + 1)
+    }
+
+    /// Tells those who wait for a key that the fetch is over; `told` where one is over just now.
+    func settleKeys(_ source: UInt64, isFetched: Bool, _ told: KeyFetchState.Told? = nil) {
+        for mailbox in mailboxes {
+            if mailbox.send(.keysSettled(source: source, isFetched: isFetched, told: told)) != nil {
+                log.tell(.error, "mailbox_full", [("message", "keys_settled")])
+            }
+        }
     }
 
     /// A file, or a cache file that somebody else has replaced, is read again.

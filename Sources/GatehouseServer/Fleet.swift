@@ -58,7 +58,7 @@ final class Fleet: Sendable {
     private let threads = Mutex<[WorkThread]>([])
     let certificateEnds = Mutex(CertificateEnds())
     private let state: Mutex<State>
-    /// Apart from the state, whose lock a reload holds while it reads files and resolves names.
+    /// Apart from the state, whose lock a reload holds while it reads files.
     private let currentGeneration = Atomic(1)
     private let connections: Int
     private let upstreamConnections: Int
@@ -176,10 +176,10 @@ final class Fleet: Sendable {
     }
 
     /// Builds the first snapshots, opens the ports, starts all threads.
-    func start() throws(StartError) {
+    func start(_ names: HostNames) throws(StartError) {
         let result: Result<[Listeners.Opened], StartError> = state.withLock { state in
             do throws(StartError) {
-                return .success(try open(&state))
+                return .success(try open(&state, names))
             } catch {
                 return .failure(error)
             }
@@ -192,12 +192,12 @@ final class Fleet: Sendable {
         spawn("log") { thread.run(first: Descriptor(owning: number)) }
     }
 
-    private func open(_ state: inout State) throws(StartError) -> [Listeners.Opened] {
+    private func open(_ state: inout State, _ names: HostNames) throws(StartError) -> [Listeners.Opened] {
         let opened: [Listeners.Opened]
         do {
             let blueprint = try Blueprint(
-                state.configuration, generation: 1, household: household, connections: connections,
-                log: log)
+                state.configuration, names: names, generation: 1, household: household,
+                connections: connections, log: log)
             expectKeys(blueprint.keys)
             take(blueprint.securities, &state)
             for worker in 0..<workers { try startWorker(worker, blueprint.snapshot()) }
@@ -296,9 +296,17 @@ final class Fleet: Sendable {
     }
 
     private func reload() {
+        let (configuration, names): (Configuration, HostNames)
+        switch ConfigurationFile.load(options.configurationFile) {
+        case .success(let loaded):
+            configuration = loaded
+            names = HostNames(of: loaded) { !controlThreads.isEnding }
+        case .failure(let errors):
+            return log.tell(.error, "reload_refused", [("reason", errors.description)])
+        }
         state.withLock { state in
             do throws(Diagnostics) {
-                let opened = try exchange(&state)
+                let opened = try exchange(&state, configuration, names)
                 for each in opened {
                     log.tell(.info, "listening", [("listener", each.listener), ("address", each.address)])
                 }
@@ -311,12 +319,13 @@ final class Fleet: Sendable {
         }
     }
 
-    private func exchange(_ state: inout State) throws(Diagnostics) -> [Listeners.Opened] {
-        let configuration = try ConfigurationFile.load(options.configurationFile).get()
+    private func exchange(
+        _ state: inout State, _ configuration: Configuration, _ names: HostNames
+    ) throws(Diagnostics) -> [Listeners.Opened] {
         let generation = state.generation + 1
         let blueprint = try Blueprint(
-            configuration, generation: generation, household: household, connections: connections,
-            log: log)
+            configuration, names: names, generation: generation, household: household,
+            connections: connections, log: log)
         // All snapshots stand before the first is sent: a mistake leaves everything as it was.
         let letters = SnapshotLetters()
         for _ in 0..<workers { letters.append(try blueprint.snapshot()) }
@@ -418,6 +427,8 @@ final class Fleet: Sendable {
 
     func reopenLogs() { logThread.reopen() }
 
+    var lostLogLines: Int { logThread.lostLines }
+
     func beginDrain(until deadline: UInt64) {
         for mailbox in mailboxes { _ = mailbox.send(.drain(deadline: deadline)) }
     }
@@ -431,8 +442,8 @@ final class Fleet: Sendable {
     /// After the last worker has ended: writes what the log still holds and joins all threads.
     func finish() {
         controlThreads.finish(milliseconds: 2000)
-        // Files of sockets go, also where a second signal has cut the drain short. A reload that waits for a name server has the
-        // lock, and is not waited for.
+        // Files of sockets go, also where a second signal has cut the drain short. A reload that waits for a disk has the lock,
+        // and is not waited for.
         state.withLockIfAvailable { $0.listeners.closeAll() }
         logThread.stop()
         for thread in threads.withLock({ $0 }) { thread.join() }

@@ -74,6 +74,9 @@ struct KeyFetch: ~Copyable {
     static let mostBytes = KeySet.mostBytes
     static let headBytes = 12288
     static let mostInterim = 8
+    static var limits: AnswerLimits {
+        AnswerLimits(headBytes: headBytes, fields: 64, interimHeads: mostInterim, bodyBytes: mostBytes)
+    }
 
     enum Step: Equatable {
         /// The poller will tell more.
@@ -99,16 +102,7 @@ struct KeyFetch: ~Copyable {
     private var plaintext = ByteQueue()
     private var outbound = ByteQueue()
     private var hasEnded = false
-
-    private var head = ResponseHead(fieldCapacity: 64)
-    private var hasHead = false
-    private var interimHeads = 0
-    private var scanned = 0
-    private var maxAge: Int?
-    private var remaining = 0
-    private var decoder = ChunkedDecoder()
-    private var body = ByteQueue()
-    private var trailers = ByteQueue()
+    private var reader = AnswerReader(limits: KeyFetch.limits)
 
     /// `client` where the URL is https; `addresses` are tried in their order.
     init(url: KeyURL, source: UInt64, addresses: [SocketAddress], client: consuming TLSClient?) {
@@ -275,106 +269,37 @@ struct KeyFetch: ~Copyable {
             case .failed(let failure): return .failed(.tls(KeyFetch.text(of: failure)))
             }
         }
-        while !hasHead {
-            switch lookForHead() {
-            case .more: return hasEnded ? .failed(.truncated) : nil
-            case .interim: continue
-            case .found: hasHead = true
-            case .failed(let failure): return .failed(failure)
-            }
-        }
-        return lookForBody(from: pool)
-    }
-
-    private enum HeadStep { case more, interim, found, failed(KeyFetchFailure) }
-
-    private mutating func lookForHead() -> HeadStep {
-        guard !inbound.isEmpty else { return .more }
-        let limits = HeadLimits(requestLine: KeyFetch.headBytes, head: KeyFetch.headBytes, fields: 64)
+        // Over TLS an end that was not said may be anybody's.
+        let isSure = tls == nil || tls?.inputEnd == .clean
         var come = ByteQueue()
         swap(&come, &inbound)
-        var looked = scanned
-        let step = ResponseParser.parse(
-            come.firstBytes, limits: limits, scanned: &looked, into: &head, requestMethod: .get)
+        let step = reader.read(&come, hasEnded ? isSure ? .ended : .cut : .open, from: pool)
         swap(&come, &inbound)
-        scanned = looked
         switch step {
-        // A head is within one block, or too large.
-        case .incomplete: return inbound.isContiguous ? .more : .failed(.tooLarge)
-        case .refused(.headTooLarge), .refused(.tooManyFields): return .failed(.tooLarge)
-        case .refused: return .failed(.notHTTP)
-        case .complete(let count):
-            scanned = 0
-            if head.isInterim {
-                interimHeads += 1
-                inbound.consume(count)
-                return interimHeads <= KeyFetch.mostInterim ? .interim : .failed(.notHTTP)
-            }
-            if let failure = judgeHead() { return .failed(failure) }
-            inbound.consume(count)
-            return .found
+        case .more: return nil
+        case .done:
+            return .done(KeyAnswer(bytes: reader.body, maxAgeSeconds: reader.maxAgeSeconds))
+        case .failed(.status(let status)):
+            return .failed(status / 100 == 3 ? .redirect(status) : .status(status))
+        case .failed(.notHTTP): return .failed(.notHTTP)
+        case .failed(.truncated): return .failed(.truncated)
+        case .failed(.tooLarge): return .failed(.tooLarge)
+        case .failed(.outOfBlocks): return .failed(.own("no block to keep"))
         }
-    }
-
-    private mutating func judgeHead() -> KeyFetchFailure? {
-        if head.status >= 300, head.status < 400 { return .redirect(head.status) }
-        guard head.status == 200 else { return .status(head.status) }
-        maxAge = CacheControl.maxAge(of: head.fields, in: inbound.firstBytes)
-        switch head.framing {
-        case .length(let length):
-            guard length <= KeyFetch.mostBytes else { return .tooLarge }
-            remaining = length
-        case .none: remaining = 0
-        case .chunked, .close: break
-        case .stream: return .notHTTP
-        }
-        return nil
-    }
-
-    private mutating func lookForBody(from pool: borrowing BlockPool) -> Step? {
-        switch head.framing {
-        case .none: return .done(KeyAnswer(bytes: [], maxAgeSeconds: maxAge))
-        case .length:
-            let held = inbound.byteCount
-            let isMoved = body.append(first: min(remaining, held), of: &inbound, from: pool)
-            remaining -= held - inbound.byteCount
-            guard isMoved else { return .failed(.own("no block to keep")) }
-            if remaining == 0 { return finished() }
-        case .chunked:
-            let left = KeyFetch.mostBytes + 1 - body.byteCount
-            switch decoder.decode(&inbound, into: &body, trailers: &trailers, pool: pool, limit: max(left, 1))
-            {
-            case .ended: return body.byteCount > KeyFetch.mostBytes ? .failed(.tooLarge) : finished()
-            case .needsMore: break
-            case .limitReached: return .failed(.tooLarge)
-            case .refused: return .failed(.notHTTP)
-            case .outOfBlocks: return .failed(.own("no block to keep"))
-            }
-        case .close:
-            body.append(contentsOf: &inbound)
-            // Over TLS an end that was not said may be anybody's (RFC 9112 §9.8).
-            if hasEnded { return tls == nil || tls?.inputEnd == .clean ? finished() : .failed(.truncated) }
-        case .stream: return .failed(.notHTTP)
-        }
-        guard body.byteCount <= KeyFetch.mostBytes else { return .failed(.tooLarge) }
-        return hasEnded ? .failed(.truncated) : nil
-    }
-
-    private func finished() -> Step {
-        body.byteCount > KeyFetch.mostBytes
-            ? .failed(.tooLarge) : .done(KeyAnswer(bytes: body.array, maxAgeSeconds: maxAge))
     }
 }
 
 // What a fetch needs, found by those who may wait.
 extension KeyFetch {
-    static func addresses(of url: KeyURL) throws(KeyFetchFailure) -> [SocketAddress] {
+    static func addresses(
+        of url: KeyURL, while isWanted: () -> Bool
+    ) throws(KeyFetchFailure) -> [SocketAddress] {
         switch url.host {
         case .address(let host):
             return [SocketAddress(bytes: host.mappedBytes, port: url.port, isV6: !host.isIPv4)]
         case .name(let name):
             do throws(Resolver.Failure) {
-                return try Resolver.resolve(host: name, port: url.port)
+                return try Resolver.resolve(host: name, port: url.port, while: isWanted)
             } catch {
                 throw .resolve(error.text)
             }
@@ -392,42 +317,5 @@ extension KeyFetch {
         } catch {
             throw .tls(error.reason)
         }
-    }
-}
-
-/// What `Cache-Control` says about freshness (RFC 9111 §5.2.2).
-enum CacheControl {
-    /// Seconds of the smallest `max-age`; 0 where `no-store`, `no-cache` or a `max-age` that is no number stands (§4.2.1); `nil`
-    /// where nothing is said.
-    static func maxAge(of fields: borrowing FieldTable, in bytes: RawSpan) -> Int? {
-        var found: Int?
-        for index in 0..<fields.count where bytes[fields[index].name].equalsIgnoringCase("cache-control") {
-            for part in bytes[fields[index].value].text.split(separator: ",") {
-                let words = part.split(separator: "=", maxSplits: 1)
-                let name = trimmed(words.first ?? "").lowercased()
-                if name == "no-store" || name == "no-cache" {
-                    found = 0
-                } else if name == "max-age" {
-                    let said = words.count > 1 ? seconds(trimmed(words[1])) : 0
-                    found = min(found ?? .max, said)
-                }
-            }
-        }
-        return found
-    }
-
-    /// A number past 2^31 is taken for 2^31 (RFC 9111 §1.2.2); what is none for 0.
-    private static func seconds(_ text: Substring) -> Int {
-        // A quoted form is read too (§5.2).
-        let digits = text.hasPrefix("\"") && text.hasSuffix("\"") ? text.dropFirst().dropLast() : text
-        guard !digits.isEmpty, digits.utf8.allSatisfy(\.isDigit) else { return 0 }
-        return min(Int(digits) ?? Int(Int32.max), Int(Int32.max))
-    }
-
-    private static func trimmed(_ text: Substring) -> Substring {
-        var text = text
-        while let first = text.utf8.first, first == 0x20 || first == 0x09 { text = text.dropFirst() }
-        while let last = text.utf8.last, last == 0x20 || last == 0x09 { text = text.dropLast() }
-        return text
     }
 }

@@ -156,7 +156,7 @@ public enum KeyTool {
     }
 
     private static func fetch(_ url: KeyURL) throws(KeyFetchFailure) -> KeyAnswer {
-        let addresses = try KeyFetch.addresses(of: url)
+        let addresses = try KeyFetch.addresses(of: url, while: { true })
         let client = try KeyFetch.client(for: url)
         var loop: EventLoop
         do throws(SystemError) {

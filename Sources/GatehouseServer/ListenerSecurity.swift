@@ -11,7 +11,8 @@ struct ListenerSecurity: Sendable {
     private(set) var facts: [CertificateFacts] = []
     private(set) var authorities: [UInt8] = []
     private(set) var ticketFile: TicketFile?
-    private(set) var staple: OCSPResponse?
+    /// At most one of each certificate.
+    private(set) var staples: [OCSPResponse] = []
     /// Of every file, when it was looked at before it was read.
     private var marks: [Files.State?]
     /// What a later look found, which has to stay so for one look more: who renews writes one file after the other.
@@ -63,8 +64,7 @@ struct ListenerSecurity: Sendable {
         var paths = tls.certificates.flatMap { [$0.certificateFile, $0.keyFile] }
         if let file = tls.clientCertificates.authorityFile { paths.append(file) }
         if let file = tls.ticketKeyFile { paths.append(file) }
-        if let file = tls.stapleFile { paths.append(file) }
-        return paths
+        return paths + tls.stapleFiles
     }
 
     // MARK: Reading
@@ -125,7 +125,7 @@ struct ListenerSecurity: Sendable {
             minimumVersion: tls.minimumVersion == .tls12 ? .tls12 : .tls13,
             protocols: listener.protocols.prefersHTTP2 ? http2 + http1 : http1 + http2,
             listenerName: listener.name.value, clientCertificates: asked,
-            ticketSeconds: tls.ticketRotationNanoseconds / 1_000_000_000, staple: staple)
+            ticketSeconds: tls.ticketRotationNanoseconds / 1_000_000_000, staples: staples)
         return try TLSServer(settings, ticketKeys: tickets)
     }
 
@@ -140,30 +140,37 @@ struct ListenerSecurity: Sendable {
             throw flaw(error)
         }
         self.facts = facts
-        readStaple(wallSeconds: wallSeconds, log)
+        readStaples(wallSeconds: wallSeconds, log)
     }
 
     /// A response that cannot be stapled is no reason to refuse anything: it is said, and left out.
-    private mutating func readStaple(wallSeconds: Int64, _ log: EventLog) {
-        staple = nil
-        guard let file = tls.stapleFile else { return }
-        do {
-            let bytes = try ListenerSecurity.read(file, "OCSP response")
-            staple = try OCSPResponse(bytes, certificates: pairs, nowSeconds: wallSeconds)
-        } catch let flaw as Flaw {
-            tellStaple(flaw.reason, log)
-        } catch let flaw as OCSPFlaw {
-            tellStaple(flaw.reason, log)
-        } catch {
-            tellStaple("\(error)", log)
+    private mutating func readStaples(wallSeconds: Int64, _ log: EventLog) {
+        staples = []
+        for file in tls.stapleFiles {
+            do {
+                let bytes = try ListenerSecurity.read(file, "OCSP response")
+                let response = try OCSPResponse(
+                    bytes, certificates: pairs, nowSeconds: wallSeconds, file: file.value)
+                if let other = staples.first(where: { $0.pair == response.pair }) {
+                    tellStaple("about the same certificate as '\(other.file)'", file.value, log)
+                } else {
+                    staples.append(response)
+                }
+            } catch let flaw as Flaw {
+                tellStaple(flaw.reason, file.value, log)
+            } catch let flaw as OCSPFlaw {
+                tellStaple(flaw.reason, file.value, log)
+            } catch {
+                tellStaple("\(error)", file.value, log)
+            }
         }
     }
 
-    private func tellStaple(_ reason: String, _ log: EventLog) {
+    private func tellStaple(_ reason: String, _ file: String, _ log: EventLog) {
         log.tell(
             .warning, "ocsp_not_stapled",
             [
-                ("listener", listener.name.value), ("file", tls.stapleFile?.value ?? ""), ("reason", reason),
+                ("listener", listener.name.value), ("file", file), ("reason", reason),
             ])
     }
 
@@ -176,14 +183,14 @@ struct ListenerSecurity: Sendable {
 
     // MARK: As time goes by
 
-    /// What has to be looked at now and then: whether files have changed, and whether the stapled response has ended.
+    /// What has to be looked at now and then: whether files have changed, and whether a stapled response has ended.
     /// `true` when they have, and have stayed so for one look.
     mutating func watch(wallSeconds: Int64, _ log: EventLog) -> Bool {
-        if let end = staple?.endSeconds, end <= wallSeconds {
+        for response in staples where response.endSeconds <= wallSeconds {
             // The workers have stopped by themselves.
-            staple = nil
-            tellStaple(OCSPFlaw.expired.reason, log)
+            tellStaple(OCSPFlaw.expired.reason, response.file, log)
         }
+        staples.removeAll { $0.endSeconds <= wallSeconds }
         let now = paths.map { try? Files.state($0.value) }
         guard now != marks else {
             changedMarks = nil
@@ -226,13 +233,13 @@ struct ListenerSecurity: Sendable {
                 tellKept(error, log)
             }
         }
-        new.readStaple(wallSeconds: wallSeconds, log)
-        return new.usable(instead: self, household, log)
+        return new.usable(instead: self, wallSeconds: wallSeconds, household, log)
     }
 
-    /// Good pairs may still not go together, and authorities are read by OpenSSL alone: then what they replace stays.
+    /// Good pairs may still not go together, and authorities are read by OpenSSL alone: then what they replace stays. Responses are
+    /// read last, about the certificates that are served then.
     private func usable(
-        instead old: ListenerSecurity, _ household: Household, _ log: EventLog
+        instead old: ListenerSecurity, wallSeconds: Int64, _ household: Household, _ log: EventLog
     ) -> ListenerSecurity {
         var new = self
         for _ in 0..<2 {
@@ -241,6 +248,7 @@ struct ListenerSecurity: Sendable {
                 new.facts = new.pairs.enumerated().compactMap {
                     try? TLSServer.facts(of: $0.element, pair: $0.offset)
                 }
+                new.readStaples(wallSeconds: wallSeconds, log)
                 return new
             } catch {
                 tellKept(flaw(error), log)

@@ -20,6 +20,7 @@ final class LogThread: Sendable {
     private let destination: Destination
     private let isStopping = Atomic(false)
     private let wantsReopen = Atomic(false)
+    private let lost = Atomic(0)
     private let log: EventLog
 
     /// `ringBytes` for each of `workers`, a power of two.
@@ -35,6 +36,8 @@ final class LogThread: Sendable {
     var wakeNumber: Int32 { wakeUp.number }
     func ring(_ worker: Int) -> ByteRing { rings[worker] }
     func eventRing(_ worker: Int) -> ByteRing { eventRings[worker] }
+    /// Access lines of pieces that could not be written whole: a disk is full, or nobody reads any more.
+    var lostLines: Int { lost.load(ordering: .relaxed) }
 
     /// Opens the file anew (SIGUSR1), so that what was moved away is written to no longer.
     func reopen() {
@@ -51,6 +54,7 @@ final class LogThread: Sendable {
     /// The thread's body. `first` is the file that was opened at the start, where a mistake could still be told.
     func run(first: consuming Descriptor) {
         var file = first
+        var isFailing = false
         guard var poller = try? Poller(capacity: 1) else { return }
         try? poller.add(wakeUp.number, token: 0, interest: .level)
         while true {
@@ -63,7 +67,7 @@ final class LogThread: Sendable {
                 }
             }
             let stops = isStopping.load(ordering: .acquiring)
-            if drain(to: file) {
+            if drain(to: file, &isFailing) {
                 if stops { continue }
                 // More will come soon: a short nap gathers lines, and spares the workers the call that wakes us.
                 _ = poller.wait(milliseconds: 5)
@@ -73,7 +77,7 @@ final class LogThread: Sendable {
             if stops { break }
             isSleeping.store(1, at: 0)
             // A line that was left just before the flag was set would otherwise wait for the next one.
-            if drain(to: file) { continue }
+            if drain(to: file, &isFailing) { continue }
             _ = poller.wait(milliseconds: 1000)
             isSleeping.store(0, at: 0)
             wakeUp.clear()
@@ -85,15 +89,20 @@ final class LogThread: Sendable {
         }
     }
 
-    private func drain(to file: borrowing Descriptor) -> Bool {
+    /// A failure that lasts is told where it begins and where it ends: each piece of the log would else be a line of this one.
+    private func drain(to file: borrowing Descriptor, _ isFailing: inout Bool) -> Bool {
         var wrote = false
         for ring in rings {
             ring.drain { bytes in
                 wrote = true
                 do throws(SystemError) {
                     try file.writeAll(bytes)
+                    if isFailing { log.tell(.info, "log_write_resumed", [("lost_lines", "\(lostLines)")]) }
+                    isFailing = false
                 } catch {
-                    log.tell(.error, "log_write_failed", [("reason", error.text)])
+                    lost.add(bytes.array.count { $0 == UInt8(ascii: "\n") }, ordering: .relaxed)
+                    if !isFailing { log.tell(.error, "log_write_failed", [("reason", error.text)]) }
+                    isFailing = true
                 }
             }
         }

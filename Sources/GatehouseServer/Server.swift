@@ -61,7 +61,8 @@ public enum ConfigurationFile {
                 // What would only be said in the log is no error; what is, is told below.
                 let log = EventLog(level: .error)
                 _ = try Blueprint(
-                    configuration, generation: 1, household: household,
+                    configuration, names: HostNames(of: configuration, while: { true }), generation: 1,
+                    household: household,
                     connections: Server.defaultConnections, log: log
                 ).snapshot()
                 return nil
@@ -111,9 +112,15 @@ public enum Server {
         }
         let log = EventLog(level: level(of: configuration))
         let household = Household(limiterKeys: configuration.limiterKeys)
+        let names = HostNames(of: configuration) { !SignalSource.isEndPending }
+        // Whoever ends a gateway that has not begun asks for no drain.
+        guard !names.isCalledOff else {
+            log.tell(.info, "stopped")
+            return
+        }
         let fleet = try Fleet(configuration, options: options, household: household, log: log)
         do throws(StartError) {
-            try fleet.start()
+            try fleet.start(names)
         } catch {
             fleet.abandon()
             throw error

@@ -96,8 +96,11 @@ extension RawSpan {
     /// `byteCount` when all may.
     @inlinable @inline(__always) public func endOfFieldText(from: Int) -> Int {
         var offset = from
-        // One word a turn: two cost more, since most values are short.
+        // One word a turn: two cost more, since most values are short. Behind 32 bytes it is a token or a cookie, and goes on for
+        // long.
+        let far = from &+ 32
         while offset <= byteCount &- 8 {
+            if offset >= far { return firstControl(from: offset) }
             let value = word(at: offset)
             let hits = ByteWord.below(value, 0x20) | ByteWord.equal(value, 0x7f)
             if hits != 0 {

@@ -18,11 +18,16 @@ enum FieldLineParser {
     @inline(__always)
     static func next(_ bytes: RawSpan, _ cursor: inout Int, into line: inout FieldLine) -> Step {
         let nameStart = cursor
+        // Every head has one such line, which needs no look for a name.
+        if nameStart <= bytes.byteCount &- 2, bytes[nameStart] == 0x0d, bytes[nameStart &+ 1] == 0x0a {
+            cursor = nameStart &+ 2
+            return .end
+        }
         let nameEnd = bytes.endOfToken(from: nameStart)
         guard nameEnd < bytes.byteCount else { return .incomplete }
         // §5.1: no whitespace between name and colon, and no line without one.
         guard bytes[nameEnd] == 0x3a, nameEnd > nameStart else {
-            return withoutName(bytes, &cursor, nameEnd)
+            return withoutName(bytes, nameStart, nameEnd)
         }
         var valueStart = nameEnd &+ 1
         while valueStart < bytes.byteCount, bytes[valueStart] == 0x20 || bytes[valueStart] == 0x09 {
@@ -50,14 +55,12 @@ enum FieldLineParser {
     }
 
     /// The answer where a line does not begin with a name and a colon.
-    private static func withoutName(_ bytes: RawSpan, _ cursor: inout Int, _ nameEnd: Int) -> Step {
-        guard nameEnd == cursor else { return .badName }
+    private static func withoutName(_ bytes: RawSpan, _ nameStart: Int, _ nameEnd: Int) -> Step {
+        guard nameEnd == nameStart else { return .badName }
         switch bytes[nameEnd] {
         case 0x0d:
             guard nameEnd &+ 1 < bytes.byteCount else { return .incomplete }
-            guard bytes[nameEnd &+ 1] == 0x0a else { return .bareLineEnd }
-            cursor = nameEnd &+ 2
-            return .end
+            return .bareLineEnd
         case 0x0a: return .bareLineEnd
         // §5.2: obs-fold, which some join to the line before and some take for a line of its own.
         case 0x20, 0x09: return .fold

@@ -68,8 +68,11 @@ public import Memory
             let start = table[index].name.lowerBound
             index &+= 1
             while index < table.count, !table[index].isDropped { index &+= 1 }
-            // Up to and with the LF behind the last value: at most some whitespace and the CR stand between.
-            let end = source.firstIndex(of: 0x0a, from: table[index &- 1].value.upperBound) &+ 1
+            // Up to and with the LF behind the last value: at most some whitespace and the CR stand between, and nearly
+            // always the CR alone.
+            let valueEnd = table[index &- 1].value.upperBound
+            let isNext = valueEnd &+ 1 < source.byteCount && source[valueEnd &+ 1] == 0x0a
+            let end = isNext ? valueEnd &+ 2 : source.firstIndex(of: 0x0a, from: valueEnd) &+ 1
             guard start < end, end <= source.byteCount else {
                 isOverrun = true
                 return
@@ -110,7 +113,9 @@ public import Memory
 
     // Pieces, for lines whose value is put together; the caller writes the CRLF too.
 
-    @inlinable public mutating func text(_ text: StaticString) { bytes(text.utf8Span) }
+    @inlinable @inline(__always) public mutating func text(_ text: StaticString) {
+        if !block.append(text) { isOverrun = true }
+    }
 
     @inlinable public mutating func bytes(_ bytes: RawSpan) {
         if block.append(bytes) != bytes.byteCount { isOverrun = true }
@@ -122,9 +127,7 @@ public import Memory
 
     /// `value` in decimal; not negative.
     @inlinable public mutating func number(_ value: Int) {
-        var digits = NumberText(value)
-        let isWritten = digits.withBytes { block.append($0) == $0.byteCount }
-        if !isWritten { isOverrun = true }
+        if !block.append(number: value) { isOverrun = true }
     }
 
     /// Moves the head to the end of `queue`; `false`, with nothing moved, when it did not fit the block.

@@ -31,6 +31,18 @@ private func streamState(_ handle: OpaquePointer?, _ number: Int32) -> StreamPoi
     unsafe nghttp2_session_get_stream_user_data(handle, number)?.assumingMemoryBound(to: StreamState.self)
 }
 
+/// The stream of a frame of a head.
+private func headState(_ handle: OpaquePointer?, _ number: Int32, _ session: SessionPointer)
+    -> StreamPointer?
+{
+    if let stream = unsafe session.pointee.headState, unsafe stream.pointee.number == number {
+        return unsafe stream
+    }
+    let stream = unsafe streamState(handle, number)
+    unsafe session.pointee.headState = stream
+    return unsafe stream
+}
+
 private let isFine: Int32 = 0
 private var resetsStream: Int32 { NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue }
 
@@ -58,6 +70,7 @@ private func onBeginHeaders(
         return resetsStream
     }
     _ = unsafe nghttp2_session_set_stream_user_data(handle, number, UnsafeMutableRawPointer(stream))
+    unsafe session.pointee.headState = stream
     // Streams take turns, frame by frame. Without this nghttp2 takes the default of RFC 9218 §4.2 by its word: one download
     // after the other, and an API call behind a large file waits for all of it.
     var turns = nghttp2_extpri(urgency: UInt32(NGHTTP2_EXTPRI_DEFAULT_URGENCY), inc: 1)
@@ -70,9 +83,10 @@ private func onHeader(
     _ nameCount: Int, _ value: UnsafePointer<UInt8>?, _ valueCount: Int, _ flags: UInt8,
     _ argument: UnsafeMutableRawPointer?
 ) -> Int32 {
-    guard let frame = unsafe frame, let stream = unsafe streamState(handle, frame.pointee.hd.stream_id)
-    else { return isFine }
     let session = unsafe sessionState(argument)
+    guard let frame = unsafe frame,
+        let stream = unsafe headState(handle, frame.pointee.hd.stream_id, session)
+    else { return isFine }
     let isSensitive = flags & UInt8(NGHTTP2_NV_FLAG_NO_INDEX.rawValue) != 0
     let limits = unsafe session.pointee.headLimits
     if unsafe frame.pointee.headers.cat == NGHTTP2_HCAT_REQUEST
@@ -180,7 +194,8 @@ private func onFrame(
     switch UInt32(header.type) {
     case NGHTTP2_HEADERS.rawValue:
         unsafe session.pointee.headStream = 0
-        guard let stream = unsafe streamState(handle, header.stream_id) else { break }
+        guard let stream = unsafe headState(handle, header.stream_id, session) else { break }
+        unsafe session.pointee.headState = nil
         if endsStream { unsafe stream.pointee.marks.insert(.inboundEnded) }
         if unsafe frame.pointee.headers.cat == NGHTTP2_HCAT_REQUEST {
             unsafe joinCookies(of: stream, in: session)
@@ -238,6 +253,7 @@ private func onBeginFrame(
     let kind = UInt32(header.type)
     let isHead = kind == NGHTTP2_HEADERS.rawValue || kind == NGHTTP2_CONTINUATION.rawValue
     unsafe sessionState(argument).pointee.headStream = isHead ? header.stream_id : 0
+    if kind != NGHTTP2_CONTINUATION.rawValue { unsafe sessionState(argument).pointee.headState = nil }
     switch UInt32(header.type) {
     case NGHTTP2_DATA.rawValue:
         guard header.length == 0, header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) == 0 else {
@@ -343,6 +359,7 @@ private func onStreamClose(
     // A head that was refused in the middle: nothing else tells of its end.
     if unsafe session.pointee.headStream == number { unsafe session.pointee.headStream = 0 }
     guard let stream = unsafe streamState(handle, number) else { return isFine }
+    if unsafe session.pointee.headState == stream { unsafe session.pointee.headState = nil }
     _ = unsafe nghttp2_session_set_stream_user_data(handle, number, nil)
     if unsafe session.pointee.isClient { unsafe session.pointee.openStreams &-= 1 }
     let isOurs = unsafe stream.pointee.has(.resetHere)

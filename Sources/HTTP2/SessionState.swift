@@ -74,6 +74,8 @@ struct FloodGate {
     var failure: HTTP2Failure?
     /// The stream whose head has begun to arrive and is not whole; 0 without one.
     var headStream: Int32 = 0
+    /// That stream, where it was found: nghttp2 looks for it anew at each field.
+    var headState: UnsafeMutablePointer<StreamState>?
     var isCalmAsked = false
     var flood = HTTP2Flood.none
     /// An error of the whole connection that nghttp2 lets pass and the RFC does not: nothing more is read.
@@ -183,6 +185,7 @@ extension SessionState {
     /// Takes the slot back and frees what the stream holds.
     static func freeStream(_ stream: StreamPointer, in session: SessionPointer) {
         let index = unsafe stream.pointee.slot
+        if unsafe session.pointee.headState == stream { unsafe session.pointee.headState = nil }
         if let slots = unsafe session.pointee.slots {
             unsafe slots[index].stream = nil
             unsafe slots[index].nextFree = session.pointee.firstFree

@@ -70,6 +70,8 @@ internal import Memory
     var arenaOfNew = -1
     var arenaUsed = 0
     var arenas: SessionArenas
+    /// Made by the first nap.
+    var napPattern: NapPattern?
 
     init(keptLimit: Int, sessions: Int) {
         unsafe arenas = SessionArenas(capacity: sessions)
@@ -156,6 +158,7 @@ internal import Memory
         unsafe state.pointee.lists.deallocate()
         unsafe state.pointee.pairs.deallocate()
         unsafe state.pointee.arenas.free()
+        unsafe state.pointee.napPattern?.free()
         unsafe (state.pointee.frameBuffer - PieceHeader.byteCount).deallocate()
         unsafe nghttp2_session_callbacks_del(state.pointee.callbacks)
         unsafe state.deinitialize(count: 1)

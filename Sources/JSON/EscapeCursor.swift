@@ -70,22 +70,69 @@ struct EscapeCursor {
         return unit
     }
 
-    /// FNV-1a over the resolved bytes. It only saves comparisons: names that collide are still compared, and there
-    /// are few of them.
+    /// A hash of the resolved bytes, a word of them at a time. It only saves comparisons: names that collide are still
+    /// compared, and there are few of them.
     static func hash(_ text: JSONText, in source: RawSpan) -> UInt32 {
-        var hash: UInt32 = 0x811c_9dc5
-        if !text.isEscaped {
-            for offset in 0..<source.byteCount { hash = (hash ^ UInt32(source[offset])) &* 0x0100_0193 }
-            return hash
+        if text.isEscaped { return hashResolved(source) }
+        var hash: UInt64 = 0
+        var offset = 0
+        while offset &+ 8 <= source.byteCount {
+            hash = mixed(hash, UInt64(littleEndian: source.word(at: offset)))
+            offset &+= 8
         }
+        hash = mixed(hash, source.word(at: offset, count: source.byteCount &- offset))
+        return UInt32(truncatingIfNeeded: hash)
+    }
+
+    private static func hashResolved(_ source: RawSpan) -> UInt32 {
         var cursor = EscapeCursor()
-        while let byte = cursor.next(in: source) { hash = (hash ^ UInt32(byte)) &* 0x0100_0193 }
-        return hash
+        var (hash, word, count): (UInt64, UInt64, UInt64) = (0, 0, 0)
+        while let byte = cursor.next(in: source) {
+            word |= UInt64(byte) &<< ((count & 7) &* 8)
+            count &+= 1
+            guard count & 7 == 0 else { continue }
+            hash = mixed(hash, word)
+            word = 0
+        }
+        return UInt32(truncatingIfNeeded: mixed(hash, word))
+    }
+
+    /// The odd factor is 2^64 divided by the golden ratio. The upper half of the product depends on all bits of the word, and
+    /// is brought down to where it is kept.
+    private static func mixed(_ hash: UInt64, _ word: UInt64) -> UInt64 {
+        let product = (hash ^ word) &* 0x9e37_79b9_7f4a_7c15
+        return product ^ product &>> 32
     }
 }
 
 /// The shape of UTF-8 (RFC 3629 §4).
 enum UTF8Form {
+    /// Where the first byte at or past `from` stands that is not a whole character and itself in a string of JSON: a quote,
+    /// a backslash, a control byte, or one beyond ASCII. `byteCount` when there is none.
+    static func endOfPlain(in bytes: RawSpan, from: Int) -> Int {
+        var at = from
+        let ones: UInt64 = 0x0101_0101_0101_0101
+        while at &+ 8 <= bytes.byteCount {
+            let word = UInt64(littleEndian: bytes.word(at: at))
+            // The top bit of a byte: where a quote or a backslash was made zero and less, where less than a space is left
+            // of it, and where it is set already. Borrowed is from such a byte only, so the lowest that is marked is one.
+            let quote = (word ^ (0x22 &* ones)) &- ones
+            let backslash = (word ^ (0x5c &* ones)) &- ones
+            let control = word &- (0x20 &* ones)
+            let marks = (quote | backslash | control | word) & (0x80 &* ones)
+            if marks != 0 { return at &+ marks.trailingZeroBitCount &>> 3 }
+            at &+= 8
+        }
+        while at < bytes.byteCount {
+            let byte = bytes[at]
+            if byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") || byte < 0x20 || byte >= 0x80 {
+                return at
+            }
+            at &+= 1
+        }
+        return at
+    }
+
     /// How many bytes the character at `at` has; 0 when the bytes are not UTF-8. Overlong forms, surrogates and
     /// what lies above U+10FFFF are not.
     static func sequenceLength(in bytes: RawSpan, at: Int) -> Int {

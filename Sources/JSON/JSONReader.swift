@@ -208,7 +208,9 @@ public struct JSONReader: ~Copyable, ~Escapable {
         let start = offset &+ 1
         var at = start
         var isEscaped = false
-        while at < bytes.byteCount {
+        while true {
+            at = UTF8Form.endOfPlain(in: bytes, from: at)
+            guard at < bytes.byteCount else { throw .unfinished }
             let byte = bytes[at]
             if byte == UInt8(ascii: "\"") {
                 offset = at &+ 1
@@ -219,15 +221,12 @@ public struct JSONReader: ~Copyable, ~Escapable {
                 at = try endOfEscape(at)
             } else if byte < 0x20 {
                 throw .badString(offset: at)
-            } else if byte < 0x80 {
-                at &+= 1
             } else {
                 let count = UTF8Form.sequenceLength(in: bytes, at: at)
                 guard count > 0 else { throw .notUTF8(offset: at) }
                 at &+= count
             }
         }
-        throw .unfinished
     }
 
     /// Checks the escape that begins at `at`, both halves of a surrogate pair together; returns where it ends.

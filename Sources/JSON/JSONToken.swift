@@ -36,6 +36,8 @@ public enum JSONError: Error, Equatable, Sendable {
         // Most names are told apart by their length alone; an escape only makes a text longer.
         let count = Int(range.count)
         if count < other.byteCount || !isEscaped && count != other.byteCount { return false }
+        // And most of those that are as long as each other by their first byte.
+        if !isEscaped, count > 0, source[range.lowerBound] != other[0] { return false }
         return isSame(as: other, in: source)
     }
 

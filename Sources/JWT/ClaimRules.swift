@@ -48,6 +48,29 @@ struct FoundClaim {
     /// The inside of a string, or the whole of any other value.
     var range = ByteRange.empty
     var isEscaped = false
+
+    init() {}
+
+    /// The value that `first` began; a container stands from `start` to `end`, and a word ends there.
+    init(_ first: JSONToken, start: Int, end: Int) {
+        switch first {
+        case .string(let text):
+            kind = .text
+            range = text.range
+            isEscaped = text.isEscaped
+        case .number(let number):
+            kind = .verbatim
+            range = number.range
+        case .bool(let isTrue):
+            kind = .verbatim
+            range = ByteRange(start: end &- (isTrue ? 4 : 5), end: end)
+        case .arrayStart:
+            kind = .array
+            range = ByteRange(start: start, end: end)
+        case .null: break
+        case .objectStart, .objectEnd, .arrayEnd, .name, .end: kind = .unfit
+        }
+    }
 }
 
 /// What the payload of a token says (RFC 7519 §4). Nothing here is trusted until the signature was verified.
@@ -65,9 +88,14 @@ struct Claims {
     private var isOurAudience = false
     private var requiredSeen: UInt32 = 0
     private(set) var found = InlineArray<16, FoundClaim>(repeating: FoundClaim())
+    /// `nil` where nobody asks.
+    private(set) var grants: GrantClaims?
 
     /// Reads the claims of `payload`; refuses what is no set of claims.
-    init(_ payload: RawSpan, _ rules: borrowing ClaimRules) throws(TokenRefusal) {
+    init(
+        _ payload: RawSpan, _ rules: borrowing ClaimRules, findsGrants: Bool = false
+    ) throws(TokenRefusal) {
+        if findsGrants { grants = GrantClaims() }
         do throws(JSONError) {
             var reader = JSONReader(payload)
             guard try reader.next() == .objectStart else { throw .badByte(offset: 0) }
@@ -91,25 +119,14 @@ struct Claims {
             try reader.skipValue(from: first)
         }
         if first == .null { return }
+        grants?.note(name, first, start: start, end: reader.offset, in: payload)
         for index in 0..<rules.required.count
         where name.equals(rules.texts.bytes[rules.required[index]], in: payload) {
             requiredSeen |= 1 &<< UInt32(index)
         }
         for index in 0..<rules.forwards.count
         where name.equals(rules.texts.bytes[rules.forwards[index]], in: payload) {
-            found[index] = Claims.found(first, start: start, end: reader.offset)
-        }
-    }
-
-    private static func found(_ first: JSONToken, start: Int, end: Int) -> FoundClaim {
-        switch first {
-        case .string(let text): FoundClaim(kind: .text, range: text.range, isEscaped: text.isEscaped)
-        case .number(let number): FoundClaim(kind: .verbatim, range: number.range)
-        case .bool(let isTrue):
-            FoundClaim(kind: .verbatim, range: ByteRange(start: end &- (isTrue ? 4 : 5), end: end))
-        case .arrayStart: FoundClaim(kind: .array, range: ByteRange(start: start, end: end))
-        case .null: FoundClaim()
-        case .objectStart, .objectEnd, .arrayEnd, .name, .end: FoundClaim(kind: .unfit)
+            found[index] = FoundClaim(first, start: start, end: reader.offset)
         }
     }
 

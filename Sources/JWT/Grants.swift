@@ -46,6 +46,38 @@ import Memory
     @inlinable public var isEmpty: Bool { scopes.isEmpty && roles.isEmpty }
 }
 
+/// Where the claims of a payload stand that grant something.
+struct GrantClaims {
+    private(set) var scope = FoundClaim()
+    private(set) var scp = FoundClaim()
+    private(set) var roles = FoundClaim()
+
+    init() {}
+
+    /// Those of `payload`; `nil` when it is no JSON object.
+    init?(_ payload: RawSpan) {
+        var reader = JSONReader(payload)
+        guard (try? reader.next()) == .objectStart else { return nil }
+        while case .name(let name)? = try? reader.next() {
+            guard let first = try? reader.next() else { return nil }
+            let start = reader.offset &- 1
+            guard (try? reader.skipValue(from: first)) != nil else { return nil }
+            note(name, first, start: start, end: reader.offset, in: payload)
+        }
+    }
+
+    /// Notes the member `name`, whose value `first` began and which stands before `end`, if it is one of them.
+    mutating func note(_ name: JSONText, _ first: JSONToken, start: Int, end: Int, in payload: RawSpan) {
+        if name.equals("scope", in: payload) {
+            scope = FoundClaim(first, start: start, end: end)
+        } else if name.equals("scp", in: payload) {
+            scp = FoundClaim(first, start: start, end: end)
+        } else if name.equals("roles", in: payload) {
+            roles = FoundClaim(first, start: start, end: end)
+        }
+    }
+}
+
 /// The scopes and roles that the routes of one issuer ask for. Scopes have the first numbers, roles those behind.
 public struct GrantNames: ~Copyable, Sendable {
     /// Of both together.
@@ -81,50 +113,49 @@ public struct GrantNames: ~Copyable, Sendable {
 
     public var isEmpty: Bool { identity == 0 }
 
-    /// Those that the claims in `payload` grant: scopes of `scope` (RFC 8693 §4.2: words parted by spaces) and `scp`, roles
-    /// of `roles`. Any of the three may be a text or a list of texts; what is neither grants nothing.
-    ///
-    /// `payload` was read once and is a JSON object.
+    /// Those that the claims in `payload` grant, which was read once and is a JSON object.
     func granted(by payload: RawSpan) -> GrantSet {
+        guard let claims = GrantClaims(payload) else { return GrantSet() }
+        return granted(by: claims, in: payload)
+    }
+
+    /// Those that `claims` of `payload` grant: scopes of `scope` (RFC 8693 §4.2: words parted by spaces) and `scp`, roles of
+    /// `roles`. Any of the three may be a text or a list of texts; what is neither grants nothing.
+    ///
+    /// Each word is compared with each name, so this is for tokens whose signature is good.
+    func granted(by claims: GrantClaims, in payload: RawSpan) -> GrantSet {
         var found = GrantSet()
-        var reader = JSONReader(payload)
-        guard (try? reader.next()) == .objectStart else { return found }
-        while case .name(let name)? = try? reader.next() {
-            guard let first = try? reader.next() else { return GrantSet() }
-            let isScope = name.equals("scope", in: payload) || name.equals("scp", in: payload)
-            guard isScope || name.equals("roles", in: payload) else {
-                guard (try? reader.skipValue(from: first)) != nil else { return GrantSet() }
-                continue
-            }
-            guard note(first, &reader, payload, isScope: isScope, in: &found) else { return GrantSet() }
-        }
+        note(claims.scope, payload, isScope: true, in: &found)
+        note(claims.scp, payload, isScope: true, in: &found)
+        note(claims.roles, payload, isScope: false, in: &found)
         return found
     }
 
-    /// `false` when the text ends where it must not.
-    private func note(
-        _ first: JSONToken, _ reader: inout JSONReader, _ payload: RawSpan, isScope: Bool,
-        in found: inout GrantSet
-    ) -> Bool {
-        if case .string(let text) = first {
+    private func note(_ claim: FoundClaim, _ payload: RawSpan, isScope: Bool, in found: inout GrantSet) {
+        switch claim.kind {
+        case .absent, .verbatim, .unfit: return
+        case .text:
+            let text = JSONText(range: claim.range, isEscaped: claim.isEscaped)
             // A list in one text is what scopes are; a role may have spaces in its name.
             if isScope {
                 noteWords(text, payload, in: &found)
             } else {
                 note(text, payload, isScope: false, in: &found)
             }
-            return true
+        case .array: noteElements(payload[claim.range], isScope: isScope, in: &found)
         }
-        guard first == .arrayStart else { return (try? reader.skipValue(from: first)) != nil }
-        while let token = try? reader.next() {
-            if token == .arrayEnd { return true }
+    }
+
+    private func noteElements(_ list: RawSpan, isScope: Bool, in found: inout GrantSet) {
+        var reader = JSONReader(list)
+        guard (try? reader.next()) == .arrayStart else { return }
+        while let token = try? reader.next(), token != .arrayEnd {
             if case .string(let text) = token {
-                note(text, payload, isScope: isScope, in: &found)
+                note(text, list, isScope: isScope, in: &found)
             } else if (try? reader.skipValue(from: token)) == nil {
-                return false
+                return
             }
         }
-        return false
     }
 
     private func note(_ text: JSONText, _ payload: RawSpan, isScope: Bool, in found: inout GrantSet) {
@@ -146,13 +177,13 @@ public struct GrantNames: ~Copyable, Sendable {
             }
             return
         }
-        var start = text.range.lowerBound
-        let end = text.range.upperBound
-        while start < end {
-            let stop = min(payload.firstIndex(of: space, from: start), end)
+        let words = payload[text.range]
+        var start = 0
+        while start < words.byteCount {
+            let stop = words.firstIndex(of: space, from: start)
             if stop > start {
                 let word = JSONText(range: ByteRange(start: start, end: stop), isEscaped: false)
-                note(word, payload, isScope: true, in: &found)
+                note(word, words, isScope: true, in: &found)
             }
             start = stop &+ 1
         }

@@ -89,9 +89,14 @@ public struct TokenVerifier: ~Copyable, Sendable {
         case .miss: break
         }
         do throws(TokenRefusal) {
-            let expires = try examine(token, now: nowSeconds)
+            let found = try examine(token, now: nowSeconds)
             let entry = cache.store(
-                token, values, expires: expires, now: nowSeconds, generation: generation)
+                token, values, expires: found.expires, now: nowSeconds, generation: generation)
+            if let grants = found.grants {
+                // The first request is one that asks, mostly; read later, the whole payload has to be read again.
+                let granted = grantNames.granted(by: grants, in: scratch.bytes(found.payload))
+                cache.keepGrants(granted, of: entry, names: grantNames.identity)
+            }
             return .accepted(entry: entry, wasCached: false)
         } catch {
             if TokenVerifier.isWorthRemembering(error) {
@@ -113,8 +118,18 @@ public struct TokenVerifier: ~Copyable, Sendable {
         }
     }
 
-    /// All checks in the order of their cost; returns the first second at which the token is no longer good.
-    private mutating func examine(_ token: RawSpan, now: Int64) throws(TokenRefusal) -> Int64 {
+    /// What was found in a good token.
+    private struct Examined {
+        /// The first second at which it is no longer good.
+        var expires: Int64
+        /// Where it stands in `scratch`.
+        var payload: Range<Int>
+        /// `nil` where no route asks.
+        var grants: GrantClaims?
+    }
+
+    /// All checks in the order of their cost.
+    private mutating func examine(_ token: RawSpan, now: Int64) throws(TokenRefusal) -> Examined {
         let parts = try TokenParts(token)
         guard let headerEnd = Base64URL.decode(token[parts.header], into: &scratch, at: 0) else {
             throw .malformed
@@ -128,7 +143,8 @@ public struct TokenVerifier: ~Copyable, Sendable {
                 token[parts.signature], into: &scratch, at: headerEnd &+ payloadCount)
         else { throw .malformed }
         let payload = headerEnd..<(headerEnd &+ payloadCount)
-        let expires = try TokenVerifier.readClaims(scratch, payload, rules, into: &values, now: now)
+        var found = Examined(expires: 0, payload: payload, grants: grantNames.isEmpty ? nil : GrantClaims())
+        try TokenVerifier.readClaims(scratch, rules, into: &values, &found, now: now)
         // RFC 8017 §8.2.2 step 1, RFC 7518 §3.4: a signature of another length is none, and costs nothing to refuse.
         guard signatureCount == keySet.keys[key].key.signatureByteCount else { throw .badSignature }
         signatureChecks &+= 1
@@ -136,20 +152,20 @@ public struct TokenVerifier: ~Copyable, Sendable {
         let isSigned = TokenVerifier.isSigned(
             token[parts.signed], by: &keySet.keys[key].key, algorithm, scratch, signature)
         guard isSigned else { throw .badSignature }
-        return expires
+        return found
     }
 
     // Static, so that a span into one part of the verifier may live while another part changes.
 
     private static func readClaims(
-        _ scratch: borrowing FixedBytes, _ range: Range<Int>, _ rules: borrowing ClaimRules,
-        into values: inout ClaimValues, now: Int64
-    ) throws(TokenRefusal) -> Int64 {
-        let payload = scratch.bytes(range)
-        let claims = try Claims(payload, rules)
-        let expires = try claims.judge(rules, now: now)
+        _ scratch: borrowing FixedBytes, _ rules: borrowing ClaimRules, into values: inout ClaimValues,
+        _ found: inout Examined, now: Int64
+    ) throws(TokenRefusal) {
+        let payload = scratch.bytes(found.payload)
+        let claims = try Claims(payload, rules, findsGrants: found.grants != nil)
+        found.expires = try claims.judge(rules, now: now)
         try values.take(claims, in: payload, forwards: rules.forwards.count)
-        return expires
+        found.grants = claims.grants
     }
 
     private static func isSigned(

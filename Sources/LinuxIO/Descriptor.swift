@@ -82,6 +82,14 @@ public import Memory
         return result == 0 ? .wouldBlock : Descriptor.step(result)
     }
 
+    /// One `send` of as much of `bytes` as the kernel takes.
+    public func send(_ bytes: RawSpan) -> IOStep {
+        guard bytes.byteCount > 0 else { return .bytes(0) }
+        let number = number
+        let result = unsafe bytes.withUnsafeBytes { unsafe cl_send(number, $0.baseAddress, $0.count) }
+        return result == 0 ? .wouldBlock : Descriptor.step(result)
+    }
+
     private func sendMany(_ queue: borrowing ByteQueue) -> Int {
         // 16 blocks are 256 KiB: more than a socket's buffer takes at once.
         let most = 16

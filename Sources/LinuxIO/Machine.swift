@@ -87,6 +87,9 @@ public struct WorkThread: Sendable {
 
     /// Waits until the thread's body has returned.
     public func join() { _ = cl_thread_join(thread) }
+
+    /// Nobody will wait for it: what it holds of the system goes when its body returns.
+    public func detach() { _ = cl_thread_detach(thread) }
 }
 
 private final class ThreadBody: Sendable {

@@ -110,6 +110,9 @@ public struct SignalSource: ~Copyable, Sendable {
 
     public var number: Int32 { descriptor.number }
 
+    /// Whether the process, with its signals blocked, has been told to end. All signals stay where they are, for `take`.
+    public static var isEndPending: Bool { cl_signal_pending(SIGTERM, SIGINT) > 0 }
+
     /// The next signal that came, `nil` when none did.
     public func take() -> Name? {
         let number = cl_signalfd_take(descriptor.number)

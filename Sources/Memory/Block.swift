@@ -195,15 +195,31 @@
     }
 
     /// Appends the literal if it fits whole; `false`, with nothing appended, if it does not.
-    @inlinable @discardableResult public mutating func append(_ text: StaticString) -> Bool {
+    ///
+    /// Where the literal is, its length is known: inlined, the copy is a few moves and no call.
+    @inlinable @inline(__always) @discardableResult
+    public mutating func append(_ text: StaticString) -> Bool {
         let count = text.utf8CodeUnitCount
         guard freeCount >= count else { return false }
-        unsafe header.pointee.append(prefix: count, of: text.utf8Span, at: base)
+        unsafe (base + header.pointee.end).copyMemory(from: text.utf8Start, byteCount: count)
+        unsafe header.pointee.end &+= count
+        return true
+    }
+
+    /// Appends the lowest `count` bytes of `word`, which are 8 at most, the lowest first; `false`, with nothing appended, when
+    /// there is no room for eight.
+    @inlinable @discardableResult public mutating func append(word: UInt64, count: Int) -> Bool {
+        precondition(count >= 0 && count <= 8)
+        guard freeCount >= 8 else { return false }
+        unsafe base.storeBytes(of: word.littleEndian, toByteOffset: header.pointee.end, as: UInt64.self)
+        unsafe header.pointee.end &+= count
         return true
     }
 
     /// Appends `value`, which must not be negative, in decimal if it fits whole.
     @inlinable @discardableResult public mutating func append(number value: Int) -> Bool {
+        // Many are a zero or a one.
+        if value >= 0, value < 10 { return append(0x30 &+ UInt8(truncatingIfNeeded: value)) }
         guard value >= 0, value < 100_000_000, freeCount >= 8 else { return append(longNumber: value) }
         // Eight digits at once, each in a byte: split by 10,000, then by 100, then by 10.
         let high = UInt64(value) / 10000

@@ -14,7 +14,8 @@
     @inlinable public var blockCount: Int { blocks }
     @inlinable public var isEmpty: Bool { bytes == 0 }
 
-    deinit { unsafe ByteQueue.release(head) }
+    // Most queues end empty: those pay a look and no call.
+    deinit { if let first = unsafe head { unsafe ByteQueue.release(first) } }
 
     @usableFromInline static func release(_ first: UnsafeMutablePointer<BlockHeader>?) {
         var next = unsafe first

@@ -79,13 +79,13 @@ extension FixedArray: @unchecked Sendable where Element: Sendable & ~Copyable {}
     @inlinable public var isEmpty: Bool { count == 0 }
     @inlinable public var isFull: Bool { count == capacity }
 
-    @usableFromInline func slot(_ offset: Int) -> Int {
+    @inlinable func slot(_ offset: Int) -> Int {
         let index = head &+ offset
         return index >= capacity ? index &- capacity : index
     }
 
     /// Adds at the end; hands the element back when there is no room.
-    public mutating func push(_ element: consuming Element) -> Element? {
+    @inlinable public mutating func push(_ element: consuming Element) -> Element? {
         guard count < capacity else { return element }
         unsafe (base + slot(count)).initialize(to: element)
         used &+= 1
@@ -93,7 +93,7 @@ extension FixedArray: @unchecked Sendable where Element: Sendable & ~Copyable {}
     }
 
     /// Takes the oldest.
-    public mutating func pop() -> Element? {
+    @inlinable public mutating func pop() -> Element? {
         guard count > 0 else { return nil }
         let element = unsafe (base + head).move()
         head = slot(1)

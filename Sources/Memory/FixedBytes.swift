@@ -62,6 +62,14 @@
             unsafe target.copyMemory(from: start, byteCount: buffer.count)
         }
     }
+
+    /// Lets `fill` write to the bytes of `range`, which must lie inside. For what C writes: the pointer must not be kept.
+    @inlinable @unsafe public mutating func fillUnsafely<Result>(
+        _ range: Range<Int>, _ fill: (UnsafeMutableRawPointer) -> Result
+    ) -> Result {
+        precondition(range.lowerBound >= 0 && range.upperBound <= count)
+        return unsafe fill(base + range.lowerBound)
+    }
 }
 
 // Whoever may send an owner may send its bytes: there is no other reference to them.

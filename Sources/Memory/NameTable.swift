@@ -15,12 +15,18 @@ import Synchronization
     @inlinable static var entryBytes: Int { 128 }
     /// The count has a cache line of its own.
     @inlinable static var headerBytes: Int { 64 }
+    /// Behind the entries: places for their indices and one more, found by a hash of the name; 0 is none. At most half are taken.
+    private var slotCount: Int { NameTable.slotCount(capacity) }
+    private static func slotCount(_ capacity: Int) -> Int {
+        1 << (Int.bitWidth - (capacity &* 2 &- 1).leadingZeroBitCount)
+    }
 
     /// An empty table with room for `capacity` names.
     public init(capacity: Int) {
         precondition(capacity > 0)
         self.capacity = capacity
-        unsafe base = immortal(byteCount: NameTable.headerBytes + capacity * NameTable.entryBytes)
+        let slots = NameTable.slotCount(capacity) * MemoryLayout<Atomic<UInt32>>.stride
+        unsafe base = immortal(byteCount: NameTable.headerBytes + capacity * NameTable.entryBytes + slots)
     }
 
     /// How many names there are.
@@ -46,7 +52,26 @@ import Synchronization
             unsafe (entry + 1).copyMemory(from: start, byteCount: length)
         }
         unsafe published.pointee.store(index + 1, ordering: .releasing)
+        let place = firstPlace(name.extracting(0..<length)) { $0 == 0 }
+        unsafe slots[place].store(UInt32(index + 1), ordering: .releasing)
         return index
+    }
+
+    private var slots: UnsafeMutablePointer<Atomic<UInt32>> {
+        unsafe (base + NameTable.headerBytes + capacity * NameTable.entryBytes).assumingMemoryBound(
+            to: Atomic<UInt32>.self)
+    }
+
+    /// The first place from where `name` belongs that is `wanted`. Half of all are 0, so that one which takes 0 is found. The names
+    /// are those of a configuration: nobody else chooses them, so that the hash (FNV-1a) needs no key.
+    private func firstPlace(_ name: RawSpan, _ isWanted: (UInt32) -> Bool) -> Int {
+        var hash: UInt64 = 0xCBF2_9CE4_8422_2325
+        for index in 0..<name.byteCount { hash = (hash ^ UInt64(name[index])) &* 0x100_0000_01B3 }
+        var place = Int(truncatingIfNeeded: hash &>> 32) & (slotCount - 1)
+        while unsafe !isWanted(slots[place].load(ordering: .acquiring)) {
+            place = (place + 1) & (slotCount - 1)
+        }
+        return place
     }
 
     /// The name at `index`; empty for an index that was never given. It lives for ever.
@@ -67,10 +92,11 @@ import Synchronization
         return unsafe entry.load(as: UInt8.self) & 0x80 != 0
     }
 
-    /// The index of `name`, `nil` when it is not here. Looks at each: for cold paths.
+    /// The index of `name`, the first if it was given twice, `nil` when it is not here. For cold paths.
     public func index(of name: RawSpan) -> Int? {
         let wanted = name.extracting(0..<min(name.byteCount, NameTable.longestName))
-        for index in 0..<count where self.name(index).equals(wanted) { return index }
-        return nil
+        let place = firstPlace(wanted) { $0 == 0 || self.name(Int($0) - 1).equals(wanted) }
+        let found = unsafe Int(slots[place].load(ordering: .acquiring))
+        return found == 0 ? nil : found - 1
     }
 }

@@ -89,16 +89,11 @@
             offset &+= 8
         }
         var last = UInt64(truncatingIfNeeded: bytes.byteCount &+ lengthBefore) &<< 56
-        var shift: UInt64 = 0
-        while offset < bytes.byteCount {
-            last |= UInt64(bytes[offset]) &<< shift
-            shift &+= 8
-            offset &+= 1
-        }
+        if offset < bytes.byteCount { last |= bytes.word(at: offset, count: bytes.byteCount &- offset) }
         absorb(word: last)
     }
 
-    @inlinable mutating func finalRounds() -> UInt64 {
+    @inlinable @inline(__always) mutating func finalRounds() -> UInt64 {
         round()
         round()
         round()

@@ -6,8 +6,10 @@
 
     @inlinable public init(index: UInt32, generation: UInt32) {
         self.index = index
-        self.generation = generation
+        self.generation = generation & SlabID.generations
     }
+
+    @inlinable static var generations: UInt32 { 0xFF_FFFF }
 
     /// A name that no slab ever gives.
     @inlinable public static var none: SlabID { SlabID(index: .max, generation: 0) }
@@ -17,7 +19,8 @@
 /// Slots for a fixed number of values, named by `SlabID`. A name whose tenant has gone is known to be stale.
 ///
 /// Memory is touched only as far as slots were ever used. Invariant that makes it safe: a slot below `highWater` is
-/// initialised exactly if its generation is odd, and slots never move.
+/// initialised exactly if its generation is odd, and slots never move. The generation of a free slot has a bit besides that
+/// no name has, so that one comparison tells a name that holds: every use of a slot makes it.
 @frozen @safe public struct Slab<Element: ~Copyable>: ~Copyable {
     @usableFromInline let slots: UnsafeMutablePointer<Element>
     @usableFromInline let generations: UnsafeMutablePointer<UInt32>
@@ -50,19 +53,21 @@
         } else {
             index = highWater
             highWater &+= 1
-            unsafe (generations + Int(index)).initialize(to: 0)
+            unsafe (generations + Int(index)).initialize(to: Self.freeBit)
             unsafe (nextFree + Int(index)).initialize(to: .max)
         }
-        let generation = unsafe (generations[Int(index)] &+ 1) & 0xFF_FFFF
+        let generation = unsafe (generations[Int(index)] &+ 1) & SlabID.generations
         unsafe generations[Int(index)] = generation
         unsafe (slots + Int(index)).initialize(to: element)
         used &+= 1
         return SlabID(index: index, generation: generation)
     }
 
+    @inlinable static var freeBit: UInt32 { 0x8000_0000 }
+
     /// Whether `id` names a value that is still here.
     @inlinable public func contains(_ id: SlabID) -> Bool {
-        guard id.index < highWater, id.generation & 1 == 1 else { return false }
+        guard id.index < highWater else { return false }
         return unsafe generations[Int(id.index)] == id.generation
     }
 
@@ -70,7 +75,7 @@
     @inlinable public mutating func remove(_ id: SlabID) -> Element {
         precondition(contains(id))
         let index = Int(id.index)
-        unsafe generations[index] = (id.generation &+ 1) & 0xFF_FFFF
+        unsafe generations[index] = (id.generation &+ 1) & SlabID.generations | Self.freeBit
         unsafe nextFree[index] = firstFree
         firstFree = id.index
         used &-= 1

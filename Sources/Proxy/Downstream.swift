@@ -56,6 +56,8 @@ struct Downstream: ~Copyable {
     var hasSentLastGoAway = false
     var hasSaidGoodbye = false
     var mayHaveMore = false
+    /// The last read filled all it was given: much is coming.
+    var wasReadFull = false
     var isEnding = false
     var hasEnded = false
     /// It met a reset. The kernel tells of that once, and a read after it looks like a clean end.

@@ -100,8 +100,10 @@ extension Worker {
 
         guard let usesPathBlock = normalizePath(bytes) else { return .badTarget }
         if usesPathBlock {
-            let path = apart(&exchanges, pathBlock) { $0[id].keep($1.bytes, limit: 512) }
-            exchanges[id].facts.path = path
+            if settings.log.isOn {
+                let path = apart(&exchanges, pathBlock) { $0[id].keep($1.bytes, limit: 512) }
+                exchanges[id].facts.path = path
+            }
         } else {
             exchanges[id].facts.path = exchanges[id].facts.target
         }
@@ -206,7 +208,9 @@ extension Worker {
 
     // MARK: What is noted
 
+    /// What the access line alone will say of the head.
     mutating func noteHead(_ id: SlabID, _ bytes: RawSpan) {
+        guard settings.log.isOn else { return }
         exchanges[id].facts.method = exchanges[id].keep(bytes[requestHead.methodBytes], limit: 32)
         exchanges[id].facts.host = exchanges[id].keep(bytes[requestHead.authority], limit: 255)
         exchanges[id].facts.target = exchanges[id].keep(bytes[requestHead.path], limit: 512)

@@ -21,12 +21,40 @@ enum KeyWait: UInt8 {
 }
 
 /// What the control side says of the fetch of a key set, in a cell that every worker reads.
-public enum KeyFetchState {
-    /// None is under way, and the last one brought a set.
-    public static let idle = 0
-    public static let underWay = 1
-    /// None is under way, and the last one brought nothing: whether a key that is not known exists cannot be said.
-    public static let failed = 2
+public struct KeyFetchState: Equatable, Sendable {
+    public enum Phase: Int, Sendable {
+        /// None is under way, and the last one brought a set.
+        case idle = 0
+        case underWay = 1
+        /// None is under way, and the last one brought nothing: whether a key that is not known exists cannot be said.
+        case failed = 2
+    }
+
+    /// What a worker's letter says of it.
+    public struct Told: Equatable, Sendable {
+        /// As `KeyFetchState.ended` of the cell `cell`.
+        public let ended: Int
+        public let cell: Int
+
+        public init(ended: Int, cell: Int) {
+            self.ended = ended
+            self.cell = cell
+        }
+    }
+
+    public var phase: Phase
+    /// How many have ended. A worker that was told of fewer has a letter under way, and a set of keys before it: it sees the cell
+    /// at once, and its letters once a turn.
+    public var ended: Int
+
+    public init(phase: Phase, ended: Int) {
+        self.phase = phase
+        self.ended = ended
+    }
+
+    public init(cell: Int) { self.init(phase: Phase(rawValue: cell & 3) ?? .idle, ended: cell &>> 2) }
+
+    public var cell: Int { ended &<< 2 | phase.rawValue }
 }
 
 // Tokens whose key is not known: one fetch for all who wait. A client has been held to its limit by address before it comes here;
@@ -38,15 +66,17 @@ extension Worker {
         let hasKeys = snapshots[current].issuers[issuer].verifier.hasKeys
         let source = snapshots[current].issuers[issuer].source
         guard cell >= 0 else { return hasKeys ? .tokenUnknownKey : .keysUnavailable }
-        let fetch = settings.keyCells.load(cell &+ 1)
-        let isUnderWay = fetch == KeyFetchState.underWay
+        // In this order: a fetch is told of before the time in which there is no second one.
+        let cooldownEnds = UInt64(clamping: settings.keyCells.load(cell))
+        let fetch = KeyFetchState(cell: settings.keyCells.load(cell &+ 1))
+        let isUnderWay = fetch.phase == .underWay || fetch.ended != toldFetches.load(cell / 2)
         if !isUnderWay {
             // The control side asks again by itself where there is none.
             guard hasKeys else { return .keysUnavailable }
             // A flood of forged keys costs one fetch in this time; who asks meanwhile is not kept waiting for it. An issuer that
             // could not be asked may have the key: that is no fault of the token.
-            if loop.now < UInt64(clamping: settings.keyCells.load(cell)) {
-                return fetch == KeyFetchState.failed ? .keysUnavailable : .tokenUnknownKey
+            if loop.now < cooldownEnds {
+                return fetch.phase == .failed ? .keysUnavailable : .tokenUnknownKey
             }
         }
         guard lotCount < Worker.lotPlaces else {
@@ -76,7 +106,10 @@ extension Worker {
     }
 
     /// A fetch is over: who waited for it goes on in the next turns, as many in each as signatures may be checked.
-    mutating func settleLot(_ source: UInt64, isFetched: Bool, _ loop: inout EventLoop) {
+    mutating func settleLot(
+        _ source: UInt64, isFetched: Bool, _ told: KeyFetchState.Told?, _ loop: inout EventLoop
+    ) {
+        if let told { noteFetches(told) }
         for place in 0..<lotCount {
             let id = lot[place]
             guard exchanges[id].keyWait == .waiting, exchanges[id].keySource == source else { continue }
@@ -90,8 +123,23 @@ extension Worker {
 
     /// The time of an exchange that waits is over, or its turn has come.
     mutating func lotTimerFired(_ id: SlabID, _ loop: inout EventLoop) {
-        if exchanges[id].keyWait == .waiting { exchanges[id].keyWait = .failed }
+        if exchanges[id].keyWait == .waiting {
+            exchanges[id].keyWait = .failed
+            // A letter that found the mailbox full does not come any more: the next one is not waited for in vain.
+            for index in 0..<snapshots[current].issuers.count
+            where snapshots[current].issuers[index].source == exchanges[id].keySource {
+                let cell = snapshots[current].issuers[index].cell
+                guard cell >= 0 else { continue }
+                let fetch = KeyFetchState(cell: settings.keyCells.load(cell &+ 1))
+                noteFetches(KeyFetchState.Told(ended: fetch.ended, cell: cell))
+            }
+        }
         leaveLot(id, &loop)
+    }
+
+    private func noteFetches(_ told: KeyFetchState.Told) {
+        let place = told.cell / 2
+        toldFetches.add(told.ended &- toldFetches.load(place), at: place)
     }
 
     /// Goes on with an exchange that has waited: by its head, which still lies where it came in.

@@ -100,13 +100,19 @@ extension Worker {
             return false
         }
         let exchange = downstreams[id].exchange
-        let isBody = !exchange.isNone && (exchanges[exchange].requestBody.remainingLength ?? 0) > 16384
+        // Over HTTP/2 nobody knows what comes next, but that as much came just before. Read a block at a time, an upload costs a
+        // call, a turn through nghttp2 and a window update for each record of its TLS.
+        let isBody =
+            exchange.isNone
+            ? downstreams[id].phase == .http2 && downstreams[id].wasReadFull
+            : (exchanges[exchange].requestBody.remainingLength ?? 0) > 16384
         switch downstreams[id].receive(isBody: isBody, from: blocks) {
         case .bytes(let count):
             downstreams[id].turnBytes &+= Int32(count)
             let room =
                 downstreams[id].hasTLS
                 ? downstreams[id].ciphertext.tailRoom : downstreams[id].inbound.tailRoom
+            downstreams[id].wasReadFull = room == 0 || count > 16384
             // Edge-triggered: a short read has emptied the socket, unless the end of the stream stands behind it.
             if room > 0, !downstreams[id].isEnding { downstreams[id].mayHaveMore = false }
             return true

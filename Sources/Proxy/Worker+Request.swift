@@ -163,11 +163,13 @@ extension Worker {
         writer.text("X-Forwarded-For: ")
         if isTrusted { writeList(&writer, .xForwardedFor, bytes) }
         writer.bytes(lineBlock.bytes)
-        writer.text("\r\nX-Forwarded-Proto: ")
         if isTrusted, let proto = lastLine(.xForwardedProto) {
+            writer.text("\r\nX-Forwarded-Proto: ")
             writer.bytes(bytes[proto])
+        } else if isEncrypted {
+            writer.text("\r\nX-Forwarded-Proto: https")
         } else {
-            writer.text(isEncrypted ? "https" : "http")
+            writer.text("\r\nX-Forwarded-Proto: http")
         }
         // HTTP/1.0 knows requests without a host; of those nothing is said.
         let host = isTrusted ? lastLine(.xForwardedHost) ?? requestHead.authority : requestHead.authority
@@ -178,16 +180,17 @@ extension Worker {
         writer.text("\r\nForwarded: ")
         if isTrusted { writeList(&writer, .forwarded, bytes) }
         // An IPv6 address has colons, which want quotes and brackets (RFC 7239 §6).
-        writer.text(peer.isV6 ? "for=\"[" : "for=")
+        if peer.isV6 { writer.text("for=\"[") } else { writer.text("for=") }
         writer.bytes(lineBlock.bytes)
-        writer.text(peer.isV6 ? "]\"" : "")
-        writer.text(isEncrypted ? ";proto=https" : ";proto=http")
-        if !requestHead.authority.isEmpty {
+        if peer.isV6 { writer.text("]\"") }
+        if isEncrypted { writer.text(";proto=https") } else { writer.text(";proto=http") }
+        if requestHead.authority.isEmpty {
+            writer.text("\r\n")
+        } else {
             writer.text(";host=\"")
             writer.bytes(bytes[requestHead.authority])
-            writer.text("\"")
+            writer.text("\"\r\n")
         }
-        writer.text("\r\n")
     }
 
     /// The values of all lines of that name, joined, with a comma behind.

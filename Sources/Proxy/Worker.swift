@@ -25,7 +25,7 @@ public enum WorkerMessage: ~Copyable, Sendable {
     /// The keys of an issuer, from now on; none takes them away.
     case keys(KeySet, source: UInt64)
     /// A fetch of an issuer's keys is over; what it brought has been sent before.
-    case keysSettled(source: UInt64, isFetched: Bool)
+    case keysSettled(source: UInt64, isFetched: Bool, told: KeyFetchState.Told?)
     /// Memory is nearly used up: close some connections that are idle.
     case relieve
     /// Finish what is under way, until `deadline` (monotonic nanoseconds), then stop.
@@ -87,8 +87,8 @@ public struct WorkerSettings: Sendable {
     public let pressure: SharedCells
     public let mailbox: Mailbox<WorkerMessage>
     public let neighbours: Neighbours
-    /// Of each issuer whose keys are fetched, two cells: until when (monotonic nanoseconds) no unknown key begins a fetch, and 1
-    /// while one is under way.
+    /// Of each issuer whose keys are fetched, two cells: until when (monotonic nanoseconds) no unknown key begins a fetch, and a
+    /// `KeyFetchState`.
     public let keyCells: SharedCells
     /// Sources of keys that a worker wants fetched.
     public let keyWishes: Mailbox<UInt64>
@@ -191,6 +191,8 @@ public struct Worker: ~Copyable {
     /// Exchanges that wait for a key.
     var lot: FixedArray<SlabID>
     var lotCount = 0
+    /// Of each issuer, how many fetches of its keys had ended by what this worker was told.
+    let toldFetches: CounterBlock
     /// Where the walk over idle connections goes on.
     var idleCursor = 0
     var isDraining = false
@@ -265,6 +267,7 @@ public struct Worker: ~Copyable {
         dirtyDownstreams = FixedQueue(capacity: settings.connections * 2)
         dirtyUpstreams = FixedQueue(capacity: settings.upstreamConnections * 2)
         lot = FixedArray(count: Worker.lotPlaces) { _ in .none }
+        toldFetches = CounterBlock(count: settings.keyCells.count / 2)
         starved = FixedQueue(capacity: (settings.connections + settings.upstreamConnections) * 2)
         encoder = AccessLineEncoder(names: settings.names)
         events = EventLineEncoder(names: settings.names)

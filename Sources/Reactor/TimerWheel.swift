@@ -24,6 +24,8 @@ public struct TimerWheel: ~Copyable {
     private var nodes: Slab<TimerNode>
     private var heads: FixedArray<SlabID>
     private var occupied: FixedArray<UInt64>
+    /// A bit for each word of `occupied` that is not zero: each turn of the loop asks for the next timer.
+    private var words: UInt64 = 0
     private var current: UInt64
 
     /// Room for `capacity` timers; memory is touched as they are used. `now` in nanoseconds.
@@ -93,20 +95,21 @@ public struct TimerWheel: ~Copyable {
     }
 
     private func nextOccupied() -> UInt64 {
-        // From the slot after the current one, word by word around the wheel.
+        // From the slot after the current one: what is left of its word, then the next word around the wheel that has any, which
+        // at last is the part before it.
         let first = Int(truncatingIfNeeded: (current &+ 1) & UInt64(TimerWheel.slots - 1))
         var word = first &>> 6
         var bits = occupied[word] & (UInt64.max &<< UInt64(first & 63))
-        for _ in 0...occupied.count {
-            if bits != 0 {
-                let slot = word &<< 6 | bits.trailingZeroBitCount
-                let distance = (slot &- first) & (TimerWheel.slots &- 1)
-                return current &+ 1 &+ UInt64(distance)
-            }
-            word = (word &+ 1) & (occupied.count &- 1)
+        if bits == 0 {
+            guard words != 0 else { return current &+ UInt64(TimerWheel.slots) }
+            let after = UInt64((word &+ 1) & 63)
+            let turned = words &>> after | words &<< ((64 &- after) & 63)
+            word = (Int(after) &+ turned.trailingZeroBitCount) & 63
             bits = occupied[word]
         }
-        return current &+ UInt64(TimerWheel.slots)
+        let slot = word &<< 6 | bits.trailingZeroBitCount
+        let distance = (slot &- first) & (TimerWheel.slots &- 1)
+        return current &+ 1 &+ UInt64(distance)
     }
 
     private mutating func link(_ id: SlabID, to list: Int) {
@@ -116,7 +119,9 @@ public struct TimerWheel: ~Copyable {
         nodes[id].next = head
         if !head.isNone { nodes[head].previous = id }
         heads[list] = id
-        if list < TimerWheel.slots { occupied[list &>> 6] |= 1 &<< UInt64(list & 63) }
+        guard list < TimerWheel.slots else { return }
+        occupied[list &>> 6] |= 1 &<< UInt64(list & 63)
+        words |= 1 &<< UInt64(list &>> 6)
     }
 
     private mutating func unlink(_ id: SlabID) {
@@ -125,6 +130,9 @@ public struct TimerWheel: ~Copyable {
         let next = nodes[id].next
         if previous.isNone { heads[list] = next } else { nodes[previous].next = next }
         if !next.isNone { nodes[next].previous = previous }
-        if list < TimerWheel.slots, heads[list].isNone { occupied[list &>> 6] &= ~(1 &<< UInt64(list & 63)) }
+        guard list < TimerWheel.slots, heads[list].isNone else { return }
+        let word = list &>> 6
+        occupied[word] &= ~(1 &<< UInt64(list & 63))
+        if occupied[word] == 0 { words &= ~(1 &<< UInt64(word)) }
     }
 }

@@ -133,11 +133,11 @@ extension TLSServer {
         unsafe note.initialize(
             to: ServerNote(
                 names: names, choice: choice, tickets: ticketKeys.state, isStrict: settings.isStrict))
-        if let response = settings.staple, response.pair < pairs.count,
-            choice[pairs[response.pair].kind] == response.pair
-        {
+        for response in settings.staples
+        where response.pair < pairs.count && choice[pairs[response.pair].kind] == response.pair {
             let certificate = unsafe pairs[response.pair].certificate
-            unsafe note.pointee.staple = unsafe Staple.make(response, certificate: certificate)
+            unsafe note.pointee.staple = unsafe Staple.make(
+                response, certificate: certificate, next: note.pointee.staple)
             unsafe copenssl_set_status_callback(made, stapleResponse)
         }
         guard unsafe SSL_CTX_set_ex_data(made, ServerNote.index, UnsafeMutableRawPointer(note)) == 1 else {

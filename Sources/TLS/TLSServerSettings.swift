@@ -54,12 +54,13 @@ public struct TLSServerSettings: Sendable {
     public let clientCertificates: ClientCertificates
     /// How long a ticket is good for, in seconds.
     public let ticketSeconds: Int
-    public let staple: OCSPResponse?
+    /// At most one of each certificate.
+    public let staples: [OCSPResponse]
 
     public init(
         certificates: [TLSCertificate], isStrict: Bool, minimumVersion: TLSVersion,
         protocols: [ApplicationProtocol], listenerName: String, clientCertificates: ClientCertificates,
-        ticketSeconds: Int, staple: OCSPResponse?
+        ticketSeconds: Int, staples: [OCSPResponse]
     ) {
         self.certificates = certificates
         self.isStrict = isStrict
@@ -68,7 +69,7 @@ public struct TLSServerSettings: Sendable {
         self.listenerName = listenerName
         self.clientCertificates = clientCertificates
         self.ticketSeconds = ticketSeconds
-        self.staple = staple
+        self.staples = staples
     }
 }
 

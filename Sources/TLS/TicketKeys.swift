@@ -105,16 +105,15 @@ private let newest = Atomic<UInt>(0)
     }
 
     /// Takes a new key if the current one is older than `interval`; the one before is still accepted until the next rotation,
-    /// the one before that is forgotten. Keys from a file stay. Tells whether it did. Times in nanoseconds; one thread alone
-    /// may call this and the other two that change keys.
+    /// the one before that is forgotten. Keys from a file stay. Tells whether it did. Times in nanoseconds.
     @discardableResult
     public func rotate(now: UInt64, interval: UInt64) -> Bool {
+        guard unsafe CRYPTO_THREAD_write_lock(state.pointee.lock) == 1 else { return false }
+        defer { unsafe CRYPTO_THREAD_unlock(state.pointee.lock) }
         let rotatedAt = unsafe state.pointee.rotatedAt
         guard unsafe !state.pointee.areGiven, now > rotatedAt, now - rotatedAt >= interval,
             let next = unsafe TicketKeys.randomKey()
         else { return false }
-        guard unsafe CRYPTO_THREAD_write_lock(state.pointee.lock) == 1 else { return false }
-        defer { unsafe CRYPTO_THREAD_unlock(state.pointee.lock) }
         unsafe state.pointee.keys[1] = state.pointee.keys[0]
         unsafe state.pointee.keys[0] = next
         unsafe state.pointee.count = 2
@@ -126,19 +125,22 @@ private let newest = Atomic<UInt>(0)
     public func take(_ file: TicketFile) {
         let starts = stride(from: 0, to: file.bytes.count, by: file.keyBytes)
         let given = unsafe starts.map { unsafe TicketKeys.key(file.bytes[$0..<($0 + file.keyBytes)]) }
+        guard unsafe CRYPTO_THREAD_write_lock(state.pointee.lock) == 1 else { return }
+        defer { unsafe CRYPTO_THREAD_unlock(state.pointee.lock) }
         unsafe replace(given, areGiven: true)
     }
 
     /// Random keys again, where a file is no longer named. Keys that are random stay.
     public func takeRandom(now: UInt64) {
+        guard unsafe CRYPTO_THREAD_write_lock(state.pointee.lock) == 1 else { return }
+        defer { unsafe CRYPTO_THREAD_unlock(state.pointee.lock) }
         guard unsafe state.pointee.areGiven, let key = unsafe TicketKeys.randomKey() else { return }
         unsafe replace([key], areGiven: false)
         unsafe state.pointee.rotatedAt = now
     }
 
+    // Under the lock.
     private func replace(_ keys: [TicketKey], areGiven: Bool) {
-        guard unsafe CRYPTO_THREAD_write_lock(state.pointee.lock) == 1 else { return }
-        defer { unsafe CRYPTO_THREAD_unlock(state.pointee.lock) }
         unsafe OPENSSL_cleanse(
             UnsafeMutableRawPointer(state.pointee.keys), MemoryLayout<TicketKey>.stride * TicketKeys.limit)
         for index in unsafe keys.indices { unsafe state.pointee.keys[index] = keys[index] }

@@ -24,7 +24,7 @@ public struct AccessLineEncoder: Sendable {
         guard block.freeCount >= Self.longestLine else { return false }
         block.append("{\"time\":\"")
         timestamp.append(milliseconds: record.wallMilliseconds, to: &block)
-        block.append("\"")
+        block.append(UInt8(ascii: "\""))
         Self.put(",\"request_id\":", requestID, AccessLimits.requestID, &block)
         Self.put(",\"trace_id\":", traceID, AccessLimits.traceID, &block)
         Self.put(",\"client\":", client, AccessLimits.client, &block)
@@ -91,8 +91,8 @@ public struct AccessLineEncoder: Sendable {
             return put(key, name, AccessLimits.name, &block)
         }
         block.append(key)
-        block.append("\"")
+        block.append(UInt8(ascii: "\""))
         block.append(name)
-        block.append("\"")
+        block.append(UInt8(ascii: "\""))
     }
 }

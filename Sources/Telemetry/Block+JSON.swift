@@ -41,22 +41,26 @@ extension Block {
         }
         let left = end &- offset
         guard left > 0 else { return end }
+        if end &- start >= 8 {
+            // The first of these have been looked at, and are plain.
+            let hits = special(UInt64(littleEndian: value.word(at: end &- 8)))
+            return hits == 0 ? end : end &- 8 &+ hits.trailingZeroBitCount &>> 3
+        }
         // The zeros above the last bytes count as control bytes: there is a hit at `end` at the latest.
         let hits = special(value.word(at: offset, count: left))
         return offset &+ hits.trailingZeroBitCount &>> 3
     }
 
-    /// A word with the top bit set in the lowest byte that is not plain (bytes above it may be marked by mistake).
-    private static func special(_ word: UInt64) -> UInt64 {
+    /// A word with the top bit set in each byte that is not plain.
+    @inline(__always) private static func special(_ word: UInt64) -> UInt64 {
         let ones: UInt64 = 0x0101_0101_0101_0101
-        // A difference borrows into the byte above only from a byte that is itself a hit, so the lowest hit is true.
-        let quote = word ^ (ones &* 0x22)
-        let backslash = word ^ (ones &* 0x5c)
-        let delete = word ^ (ones &* 0x7f)
-        let control = (word &- ones &* 0x20) & ~word
-        let equal =
-            ((quote &- ones) & ~quote) | ((backslash &- ones) & ~backslash) | ((delete &- ones) & ~delete)
-        return (control | equal | word) & 0x8080_8080_8080_8080
+        let low = word & (ones &* 0x7f)
+        // No sum carries into the next byte: its top bit is the answer.
+        let isNoQuote = (low ^ (ones &* 0x22)) &+ ones &* 0x7f
+        let isNoBackslash = (low ^ (ones &* 0x5c)) &+ ones &* 0x7f
+        let isNoControl = low &+ ones &* 0x60
+        let isDelete = low &+ ones
+        return (~(isNoQuote & isNoBackslash & isNoControl) | isDelete | word) & 0x8080_8080_8080_8080
     }
 
     /// Appends what is not plain at `offset`; how many bytes of `value` that was, 0 when it does not fit in `left`.

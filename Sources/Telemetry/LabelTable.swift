@@ -9,6 +9,8 @@ public final class LabelTable: Sendable {
     public static let other = 0
     /// How many names there are room for by default, `other` among them.
     public static let defaultCapacity = 4096
+    /// Of routes: those of the largest configuration, and room for the names that reloads bring.
+    public static let routeCapacity = 16_384
 
     /// For workers. Names in brackets are ours: a configuration's are `[a-z0-9-]+`.
     public let names: NameTable

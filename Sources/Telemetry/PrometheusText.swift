@@ -4,7 +4,7 @@ public import Memory
 public struct ProcessFigures: Sendable {
     /// `LimitTable.evictions`.
     public var limiterEvictions: Int
-    /// Lines that were dropped behind the workers, in the log's queue.
+    /// Lines that were lost behind the workers: they could not be written.
     public var logDrops: Int
     /// Of the configuration that runs.
     public var generation: Int
@@ -16,13 +16,15 @@ public struct ProcessFigures: Sendable {
     }
 }
 
-/// The sums over all workers in the text format of Prometheus, version 0.0.4 (the content type is
+/// The sums over all workers, and what each has of connections and exchanges, in the text format of Prometheus, version 0.0.4 (the content type is
 /// `text/plain; version=0.0.4`). Cold: the admin thread writes it, while workers count on.
 ///
 /// A series appears when its count is above 0, and never goes away again. Labels in brackets are ours: `(other)` for
 /// names that found no room, `(none)` for exchanges that no route took.
 public struct PrometheusText {
     private let workers: [WorkerMetrics]
+    /// How many routes the workers have counters for; the exchanges of none stand behind them.
+    private let capacity: Int
     private let routeNames: [String]
     private let reasonNames: [String]
     private var text = ""
@@ -38,9 +40,10 @@ public struct PrometheusText {
 
     private init(workers: [WorkerMetrics], routes: NameTable, reasons: NameTable) {
         self.workers = workers
-        let capacity = workers.map(\.routes).min() ?? 0
+        capacity = workers.map(\.routes).min() ?? 0
         precondition(capacity <= routes.capacity)
-        var names = (0..<capacity).map { routes.name($0).text }
+        // Those that have no name yet are not even looked at.
+        var names = (0..<min(capacity, routes.count)).map { routes.name($0).text }
         names.append("(none)")
         routeNames = names.map(Self.escaped)
         reasonNames = (0..<reasons.count).map { Self.escaped(reasons.name($0).text) }
@@ -63,7 +66,7 @@ public struct PrometheusText {
     private func sum(_ index: Int) -> Int { workers.reduce(0) { $0 &+ $1.counters.load(index) } }
 
     private func start(_ position: Int) -> Int {
-        WorkerMetrics.Layout.start(route: position, of: routeNames.count - 1)
+        WorkerMetrics.Layout.start(route: position < routeNames.count - 1 ? position : capacity, of: capacity)
     }
 
     private mutating func family(_ name: String, _ kind: String, _ about: String) {
@@ -76,20 +79,21 @@ public struct PrometheusText {
     }
 
     private mutating func write(_ figures: ProcessFigures) {
-        // Only routes that ever had an exchange; those that have no name yet are not even looked at.
+        // Only routes that ever had an exchange.
         let used = routeNames.indices.filter { position in
-            !routeNames[position].isEmpty
-                && (0..<LatencyBuckets.count).contains {
-                    sum(start(position) + WorkerMetrics.Layout.buckets + $0) > 0
-                }
+            (0..<LatencyBuckets.count).contains {
+                sum(start(position) + WorkerMetrics.Layout.buckets + $0) > 0
+            }
         }
         writeExchanges(used)
         writeBytes(used)
         writeDurations(used)
         writeConnections()
+        writeShares(used)
         writeLimits()
         single(
-            "gatehouse_log_lines_dropped_total", "counter", "Access lines that found the log's queue full.",
+            "gatehouse_log_lines_dropped_total", "counter",
+            "Access lines that found the log's queue full, or could not be written.",
             sum(WorkerMetrics.Layout.logDrops) + figures.logDrops)
         single(
             "gatehouse_limiter_evictions_total", "counter", "Buckets forgotten before they were full again.",
@@ -177,6 +181,24 @@ public struct PrometheusText {
             let count = sum(WorkerMetrics.Layout.handshakeFailures + failure.rawValue)
             guard count > 0 else { continue }
             text += "gatehouse_tls_handshake_failures_total{reason=\"\(failure.name)\"} \(count)\n"
+        }
+    }
+
+    /// Whether the load is spread over the workers.
+    private mutating func writeShares(_ used: [Int]) {
+        family("gatehouse_worker_exchanges_total", "counter", "Exchanges that ended, by worker.")
+        for (number, worker) in workers.enumerated() {
+            var count = 0
+            for position in used {
+                for slot in 0..<StatusSlot.count { count &+= worker.counters.load(start(position) + slot) }
+            }
+            text += "gatehouse_worker_exchanges_total{worker=\"\(number)\"} \(count)\n"
+        }
+        family("gatehouse_worker_connections_open", "gauge", "Connections that are open, by worker.")
+        for (number, worker) in workers.enumerated() {
+            let accepted = worker.counters.load(WorkerMetrics.Layout.accepted)
+            let open = max(0, accepted - worker.counters.load(WorkerMetrics.Layout.closed))
+            text += "gatehouse_worker_connections_open{worker=\"\(number)\"} \(open)\n"
         }
     }
 

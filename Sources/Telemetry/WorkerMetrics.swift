@@ -6,8 +6,9 @@ public import Memory
     @usableFromInline let counters: CounterBlock
     @usableFromInline let routes: Int
 
-    /// Counters for `routes` route labels (the capacity of their `LabelTable`), and for exchanges without a route.
-    public init(routes: Int = LabelTable.defaultCapacity) {
+    /// Counters for `routes` route labels (the capacity of their `LabelTable`), and for exchanges without a route. Of the default
+    /// these are 19 MiB of addresses; a route takes 1.2 KiB of memory once it was used.
+    public init(routes: Int = LabelTable.routeCapacity) {
         precondition(routes > 0)
         self.routes = routes
         counters = CounterBlock(count: Layout.header + (routes + 1) * Layout.stride)
@@ -34,7 +35,7 @@ public import Memory
     @inlinable public func countConnectionAccepted() { counters.add(1, at: Layout.accepted) }
     /// Closed at once, because some cap was reached.
     @inlinable public func countConnectionRefused() { counters.add(1, at: Layout.refused) }
-    /// One that had been counted as accepted; perhaps by another worker, which is why only sums over all mean something.
+    /// One that had been counted as accepted, by the same worker: who begins a connection counts it, not who accepts it.
     @inlinable public func countConnectionClosed() { counters.add(1, at: Layout.closed) }
     @inlinable public func countHandshake() { counters.add(1, at: Layout.handshakes) }
     @inline(never) public func count(_ failure: HandshakeFailure) {

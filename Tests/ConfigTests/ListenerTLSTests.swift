@@ -18,6 +18,11 @@ import Testing
             ("strict_sni: maybe", "2:91: strict_sni must be true or false, found 'maybe'"),
             ("session_tickets: {key_file: }", "2:107: key_file must be text, found nothing"),
             ("ocsp_stapling: {}", "2:94: key 'file' is missing"),
+            ("ocsp_stapling: {files: []}", "2:102: files must have at least 1 entry"),
+            (
+                "ocsp_stapling: {file: a, files: [b]}",
+                "2:101: file and files cannot be together: files holds all"
+            ),
             ("client_certificates: {}", "2:100: key 'mode' is missing"),
             ("client_certificates: {mode: required}", "2:100: key 'ca' is missing"),
             ("client_certificates: {mode: optional, ca: }", "2:121: ca must be text, found nothing"),
@@ -40,13 +45,15 @@ import Testing
     @Test("Every key means what it says, and defaults stand for those that are left out") func values() throws
     {
         let bare = try Self.load("min_version: \"1.2\"")
-        #expect(!bare.isStrict && bare.ticketKeyFile == nil && bare.stapleFile == nil)
+        #expect(!bare.isStrict && bare.ticketKeyFile == nil && bare.stapleFiles.isEmpty)
         #expect(bare.clientCertificates == .none && bare.transportSecurity == nil)
         let full = try Self.load(
             "strict_sni: true, session_tickets: {key_file: t.key}, ocsp_stapling: {file: /a/b.ocsp}")
         #expect(full.isStrict)
         #expect(full.ticketKeyFile?.value.hasSuffix("t.key") == true)
-        #expect(full.stapleFile?.value == "/a/b.ocsp")
+        #expect(full.stapleFiles.map(\.value) == ["/a/b.ocsp"])
+        let stapling = try Self.load("ocsp_stapling: {files: [/a/b.ocsp, /c]}")
+        #expect(stapling.stapleFiles.map(\.value) == ["/a/b.ocsp", "/c"])
         let asking = try Self.load("client_certificates: {mode: optional, ca: /ca}, hsts: {max_age: 2d}")
         #expect(asking.clientCertificates.authorityFile?.value == "/ca")
         #expect(asking.transportSecurity?.maxAgeSeconds == 172_800)

@@ -352,7 +352,7 @@ import Testing
         let text = SampleConfiguration.text("services: {core: {to: [\"\(url)\"]}}")
         #expect(
             SampleConfiguration.errors(text) == [
-                "6:24: a service's address must be http://host:port or unix:/path, \(expected)"
+                "6:24: a service's address must be http://host:port (or https, h2, h2c) or unix:/path, \(expected)"
             ])
     }
 

@@ -3,28 +3,59 @@ import Memory
 import Testing
 
 @Suite("RFC 4648 §5 base64url, RFC 7515 §2") struct Base64URLTests {
-    @Test("§5: every byte at every place of a longer text stands for its own six bits, or for none")
-    func places() {
-        let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".utf8)
-        // Twenty-four characters: sixteen are read by the word, the last eight one by one.
-        for place in 0..<24 {
+    private static let alphabet = Array(
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".utf8)
+
+    /// What the RFC's own words make of a text, a bit at a time.
+    private static func plain(_ text: [UInt8], values: [UInt8?]) -> [UInt8]? {
+        var bytes: [UInt8] = []
+        var (bits, count): (UInt32, UInt32) = (0, 0)
+        for character in text {
+            guard let value = values[Int(character)] else { return nil }
+            bits = bits << 6 | UInt32(value)
+            count += 6
+            guard count >= 8 else { continue }
+            count -= 8
+            bytes.append(UInt8(truncatingIfNeeded: bits >> count))
+            bits &= (1 << count) - 1
+        }
+        return bits == 0 && count < 6 ? bytes : nil
+    }
+
+    /// Each length up to two and a bit of the sixteen characters that are read at once.
+    @Test(
+        "§5: every byte at every place of a text of any length stands for its own six bits, or for none",
+        arguments: 0...38)
+    func places(length: Int) {
+        var values = [UInt8?](repeating: nil, count: 256)
+        for (value, character) in Self.alphabet.enumerated() { values[Int(character)] = UInt8(value) }
+        // The last character leaves no bits over, whatever the length.
+        let sound = (0..<length).map { $0 == length - 1 ? 0x41 : Self.alphabet[($0 * 29 + 7) % 64] }
+        var target = FixedBytes(count: 48)
+        var failures: [String] = []
+        for place in 0..<max(length, 1) {
             for byte in UInt8.min...UInt8.max {
-                var text = Array("QmFzZTY0dXJsLXdpdGgtX2Fs".utf8)
-                text[place] = byte
-                var target = FixedBytes(count: 18)
-                let count = Base64URL.decode(text.rawSpan, into: &target, at: 0)
-                let isKnown = alphabet.contains(byte)
-                guard isKnown else {
-                    #expect(count == nil)
+                var text = sound
+                if length > 0 { text[place] = byte }
+                for index in 0..<target.count { target[index] = 0xa5 }
+                let expected = Self.plain(text, values: values)
+                let count = Base64URL.decode(text.rawSpan, into: &target, at: 3)
+                guard count == expected?.count else {
+                    failures.append("\(byte) at \(place): \(count ?? -1)")
                     continue
                 }
-                #expect(count == 18)
-                var bits = 0
-                for offset in 0..<3 { bits = bits << 8 | Int(target[place / 4 * 3 + offset]) }
-                let six = bits >> (18 - place % 4 * 6) & 63
-                if alphabet[six] != byte { Issue.record("\(byte) at \(place) became \(six)") }
+                let written = expected ?? []
+                let room = length * 3 / 4
+                for index in 0..<target.count {
+                    let isInside = index >= 3 && index < 3 + (expected == nil ? room : written.count)
+                    if isInside, expected == nil { continue }
+                    if target[index] != (isInside ? written[index - 3] : 0xa5) {
+                        failures.append("\(byte) at \(place): \(target[index]) at \(index)")
+                    }
+                }
             }
         }
+        #expect(failures == [])
     }
 
     private func decode(_ text: [UInt8], room: Int = 64, at offset: Int = 0) -> [UInt8]? {

@@ -318,10 +318,32 @@ import Testing
         #expect(server.events() == [.goAway(errorCode: 11)])
     }
 
-    @Test("A session that naps between any two bytes says and hears the same as one that does not")
-    func naps() {
+    @Test(
+        "A session that naps between any two bytes says and hears the same as one that does not, whether it or another is the pattern",
+        arguments: [false, true])
+    func naps(anotherWasFirst: Bool) {
         let napping = Server(sessions: 2)
         let plain = Server()
+        // The first of a workspace that naps is what all are told apart from: here one with other limits and in another state.
+        var another = HTTP2Session(
+            settings: Server.settings {
+                $0.decoderTable = 512
+                $0.encoderTable = 256
+                $0.maxConcurrentStreams = 7
+                $0.streamWindow = 70_000
+            }, workspace: napping.workspace)
+        if anotherWasFirst {
+            swap(&another, &napping.session)
+            napping.begin(
+                Wire.headers(1, Wire.request())
+                    + Wire.headers(9, Wire.request(path: "/nine", [("x-some", "no")])))
+            for case .request(let stream, _) in napping.events() { napping.respond(stream, endsStream: true) }
+            _ = napping.written()
+            for case .closed(let stream) in napping.events() { napping.session.release(stream) }
+            let naps = napping.session.nap()
+            #expect(naps)
+            swap(&another, &napping.session)
+        }
         var naps = 0
         func both(_ bytes: [UInt8]) {
             for byte in bytes {
@@ -369,6 +391,17 @@ import Testing
         plain.session.goAway()
         let last = (napping.written(), plain.written())
         #expect(last.0 == last.1 && !last.0.isEmpty)
+        if anotherWasFirst {
+            swap(&another, &napping.session)
+            napping.receive(
+                Wire.frame(.ping, [8, 7, 6, 5, 4, 3, 2, 1]) + Wire.headers(11, Wire.request(path: "/late")))
+            guard let stream = napping.onlyRequest() else {
+                Issue.record("no request behind the nap")
+                return
+            }
+            #expect(napping.readHead(stream).lines.first?.contains("/late") == true)
+            #expect(napping.frames().contains { $0.kind == .ping && $0.payload == [8, 7, 6, 5, 4, 3, 2, 1] })
+        }
     }
 
     @Test(

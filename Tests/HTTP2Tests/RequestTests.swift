@@ -141,6 +141,44 @@ import Testing
         #expect(again.error == nil && again.lines == ["GET /next a.example"])
     }
 
+    /// Values are looked at by sixteen bytes, eight, or each: `CNghttp2.c`.
+    @Test(
+        "§8.2.1: one byte makes a value bad wherever it stands, in a value of any length",
+        arguments: [1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 48, 49, 64, 65, 100])
+    func valueBytes(length: Int) throws {
+        let server = Server()
+        server.begin()
+        var number: UInt32 = 1
+        for place in 0..<length {
+            for byte in [0x00, 0x08, 0x09, 0x0A, 0x0D, 0x1F, 0x20, 0x21, 0x7E, 0x7F] as [UInt8] {
+                var value = [UInt8](repeating: UInt8(ascii: "a"), count: length)
+                value[place] = byte
+                server.receive(
+                    Wire.headers(
+                        number, Wire.request("GET", [("x", String(decoding: value, as: UTF8.self))])))
+                let stream = try #require(server.onlyRequest())
+                let isSpace = byte == 0x20 || byte == 0x09
+                let isBad =
+                    byte == 0x7F || byte < 0x20 && byte != 0x09
+                    || isSpace && (place == 0 || place == length - 1)
+                #expect(
+                    server.readHead(stream).error == (isBad ? .badFieldValue : nil), "\(byte) at \(place)")
+                server.session.resetStream(stream, errorCode: HTTP2ErrorCode.cancel)
+                _ = server.written()
+                for event in server.events() {
+                    if case .closed(let stream) = event { server.session.release(stream) }
+                }
+                number += 2
+            }
+        }
+    }
+
+    @Test("§8.2.1: bytes above ASCII are no part of what is forbidden", arguments: [1, 4, 8, 9, 40])
+    func valueAboveASCII(count: Int) throws {
+        let (_, error, _) = try read(Wire.request("GET", [("x", String(repeating: "\u{FC}", count: count))]))
+        #expect(error == nil)
+    }
+
     @Test(
         "§8.1.1: malformed heads end with RST_STREAM(PROTOCOL_ERROR), and are told as what they are",
         arguments: [

@@ -151,6 +151,49 @@ private func resolved(_ text: JSONText, in bytes: [UInt8]) -> String {
         #expect(throws: JSONError.duplicateName(offset: offset)) { try words(text) }
     }
 
+    @Test("§4: a name of any length is the same with any of its characters escaped", arguments: 1...20)
+    func escapedDuplicates(length: Int) throws {
+        let letters = (0..<length).map { String(UnicodeScalar(UInt8(97 + $0))) }
+        for escaped in 0..<length {
+            var spelled = letters
+            spelled[escaped] = "\\u00" + String(97 + escaped, radix: 16)
+            for (first, second) in [(letters, spelled), (spelled, letters), (spelled, spelled)] {
+                let text = "{\"\(first.joined())\":1,\"\(second.joined())\":2}"
+                #expect(throws: JSONError.duplicateName(offset: first.joined().count + 6)) { try words(text) }
+            }
+            // Another name is another one.
+            var other = letters
+            other[escaped] = "~"
+            #expect(try words("{\"\(spelled.joined())\":1,\"\(other.joined())\":2}").count == 6)
+        }
+    }
+
+    @Test(
+        "§7: every byte at every place of a string is itself, ends it, or is refused",
+        arguments: [1, 7, 8, 9, 15, 16, 21])
+    func everyByte(length: Int) throws {
+        for place in 0..<length {
+            // What a backslash begins has its own tests.
+            for byte in UInt8.min...UInt8.max where byte != UInt8(ascii: "\\") {
+                var inside = Array("abcdefghijklmnopqrstu".utf8.prefix(length))
+                inside[place] = byte
+                // Behind the string too, where bytes of all kinds must not count.
+                let text = [0x5b, 0x22] + inside + Array("\",0]".utf8)
+                var found: JSONError?
+                do { _ = try words(text) } catch let thrown as JSONError { found = thrown }
+                let offset = 2 + place
+                let expected: JSONError? =
+                    switch byte {
+                    case 0..<0x20: .badString(offset: offset)
+                    case 0x80...: .notUTF8(offset: offset)
+                    case UInt8(ascii: "\""): .badByte(offset: offset + 1)
+                    default: nil
+                    }
+                if found != expected { Issue.record("\(byte) at \(place): \(String(describing: found))") }
+            }
+        }
+    }
+
     @Test("depth, length and open members are bounded") func bounds() throws {
         let deep = String(repeating: "[", count: 4) + String(repeating: "]", count: 4)
         #expect(try words(deep, maxDepth: 4).count == 8)

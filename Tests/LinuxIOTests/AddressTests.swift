@@ -26,6 +26,27 @@ import Testing
         #expect(again == address)
     }
 
+    @Test("every octet is written as its number, wherever it stands") func octets() {
+        let pool = BlockPool(blockBytes: 128, limit: 1)
+        guard var block = pool.take() else { return }
+        var wrong: [String] = []
+        for value in 0...255 {
+            for place in 0..<4 {
+                var numbers = ["7", "42", "199", "0"]
+                numbers[place] = String(value)
+                let text = numbers.joined(separator: ".")
+                // The last one has room for what it writes at once, and no more.
+                block.removeAll()
+                while block.freeCount > 16 { block.append(UInt8(ascii: "x")) }
+                let start = block.byteCount
+                parsed(text)?.appendText(to: &block)
+                let written = block.bytes.extracting(start..<block.byteCount).text
+                if written != text { wrong.append(written) }
+            }
+        }
+        #expect(wrong == [])
+    }
+
     @Test(
         "what is no address is none",
         arguments: [
@@ -36,6 +57,33 @@ import Testing
     func refused(text: String) {
         let isNone = parsed(text) == nil
         #expect(isNone)
+    }
+
+    @Test("every byte of an IPv4 address is told in every place, and is read as the same again") func told() {
+        let pool = BlockPool(blockBytes: 128, limit: 1)
+        guard var block = pool.take() else {
+            Issue.record("a fresh pool has a block")
+            return
+        }
+        for byte in UInt32(0)...255 {
+            for place in UInt32(0)..<4 {
+                let address = SocketAddress(ipv4: byte << (8 * place) | 7 << (8 * ((place + 1) % 4)), port: 0)
+                var bytes: [UInt32] = [0, 0, 0, 0]
+                bytes[3 - Int(place)] = byte
+                bytes[3 - Int((place + 1) % 4)] = 7
+                block.removeAll()
+                address.appendText(to: &block)
+                let text = block.bytes.text
+                let again = parsed(text)
+                #expect(text == bytes.map(String.init).joined(separator: ".") && again == address)
+            }
+        }
+        // Where it just fits.
+        block.removeAll()
+        for _ in 0..<block.freeCount - 15 { block.append(UInt8(ascii: "x")) }
+        SocketAddress(ipv4: .max, port: 0).appendText(to: &block)
+        let (left, text) = (block.freeCount, block.bytes.text)
+        #expect(left == 0 && text.hasSuffix("x255.255.255.255"))
     }
 
     @Test("an IPv4 address stands behind ::ffff:, whatever it is read from") func mapped() throws {

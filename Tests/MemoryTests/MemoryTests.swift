@@ -119,6 +119,27 @@ import Testing
         #expect(count == 1)
     }
 
+    @Test("no name, whatever its generation, leads to a slot that is free") func free() {
+        var slab = Slab<Tenant>(capacity: 2)
+        let tenant = slab.insert(Tenant(number: 1))
+        let index = tenant.index
+        func held(_ slab: borrowing Slab<Tenant>) -> [UInt32] {
+            var found: [UInt32] = []
+            for low in UInt32(0)..<64 {
+                for high: UInt32 in [0, 0xFF_FFC0, 0x100_0000, 0x8000_0000, 0xFFFF_FFC0] {
+                    let name = SlabID(index: index, generation: high | low)
+                    if slab.contains(name) { found.append(high | low) }
+                }
+            }
+            return found
+        }
+        let taken = Set(held(slab).map { $0 & 0xFF_FFFF })
+        _ = slab.remove(tenant)
+        let none = held(slab)
+        #expect(taken == [tenant.generation])
+        #expect(none == [])
+    }
+
     @Test("a slab is full at its capacity and walks over what it holds") func full() {
         var slab = Slab<Tenant>(capacity: 3)
         let names = (0..<3).map { slab.insert(Tenant(number: $0)) }
@@ -134,6 +155,33 @@ import Testing
 }
 
 @Suite("Bytes") struct BytesTests {
+    @Test("a control byte is found at every offset of every length, and tab is none") func controls() {
+        var wrong: [String] = []
+        for count in 0..<100 {
+            var bytes = [UInt8](repeating: 0x09, count: count)
+            for index in 0..<count where index % 3 == 1 { bytes[index] = index % 2 == 0 ? 0xff : 0x20 }
+            for from in [0, 1, 15, 33] where from <= count {
+                let span = bytes.rawSpan
+                if span.firstControl(from: from) != count { wrong.append("\(count)") }
+            }
+            for place in 0..<count {
+                for byte: UInt8 in [0x00, 0x08, 0x0a, 0x0d, 0x1f, 0x7f] {
+                    var broken = bytes
+                    // Another one behind it is not the first.
+                    broken[count - 1] = 0x0d
+                    broken[place] = byte
+                    let span = broken.rawSpan
+                    let found = (span.firstControl(from: 0), span.firstControl(from: place))
+                    let behind = span.firstControl(from: place + 1)
+                    if found != (place, place) || behind != max(count - 1, place + 1) {
+                        wrong.append("\(place) of \(count)")
+                    }
+                }
+            }
+        }
+        #expect(wrong == [])
+    }
+
     @Test("a scan finds the first byte at every offset") func scan() {
         for length in 0..<40 {
             for hit in 0...length {
@@ -162,6 +210,26 @@ import Testing
                     #expect(found == expected)
                 }
             }
+        }
+    }
+
+    @Test("bytes of any length are equal when each is, by case or without", arguments: 0...40)
+    func equality(length: Int) {
+        let letters = (0..<length).map { UInt8(ascii: "A") + UInt8($0 % 26) }
+        let lower = letters.map(\.lowercased)
+        let same = letters.map { $0 }
+        let answers = (
+            letters.rawSpan.equals(same.rawSpan), letters.rawSpan.equalsIgnoringCase(lower.rawSpan),
+            letters.rawSpan.equals(lower.rawSpan), letters.rawSpan.equals((same + [0]).rawSpan)
+        )
+        #expect(answers == (true, true, length == 0, false))
+        for place in 0..<length {
+            var other = letters
+            // Another byte, and no letter of another case.
+            other[place] ^= 0x80
+            let isEqual = letters.rawSpan.equals(other.rawSpan)
+            let isEqualWithoutCase = lower.rawSpan.equalsIgnoringCase(other.rawSpan)
+            #expect(!isEqual && !isEqualWithoutCase)
         }
     }
 
@@ -222,6 +290,23 @@ import Testing
         #expect(table.name(0).text == "core" && table.name(1).byteCount == NameTable.longestName)
         #expect(table.index(of: Array("core".utf8).rawSpan) == 0)
         #expect(table.index(of: Array("cor".utf8).rawSpan) == nil)
+    }
+
+    @Test(
+        "a table that is full finds each of its names, the first of two that are alike, and none that it lacks"
+    )
+    func manyNames() {
+        let table = NameTable(capacity: 5000)
+        for number in 0..<4999 { _ = table.append(Array("route-\(number)".utf8).rawSpan) }
+        let again = table.append(Array("route-7".utf8).rawSpan)
+        #expect(again == 4999)
+        for number in 0..<4999 where table.index(of: Array("route-\(number)".utf8).rawSpan) != number {
+            Issue.record("route-\(number) is not where it was put")
+        }
+        for number in 4999..<6000 where table.index(of: Array("route-\(number)".utf8).rawSpan) != nil {
+            Issue.record("route-\(number) was never given")
+        }
+        #expect(table.index(of: Array(repeating: UInt8(ascii: "x"), count: 200).rawSpan) == nil)
     }
 
     @Test("a block takes literals and numbers whole or not at all") func literals() {

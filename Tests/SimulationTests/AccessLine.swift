@@ -45,10 +45,11 @@ struct AccessLine {
 
 extension World {
     /// Takes an access line to the request that it is about; `false` when it is about none.
-    func note(_ line: AccessLine) -> Bool {
+    func note(_ line: AccessLine, isEarly: Bool) -> Bool {
         trace(line.text.text)
         guard let id = line.asking, id < askings.count else { return false }
         askings[id].lines += 1
+        askings[id].wasLoggedEarly = isEarly
         askings[id].loggedStatus = line.status
         askings[id].loggedReason = line.reason
         askings[id].loggedBytesOut = line.bytesOut

@@ -18,6 +18,8 @@ struct Schedule: ~Copyable {
     private let reloadsAt: Int
     private let drainsAt: Int
     private let exchangesBefore: Int
+    /// What was logged before the clients left.
+    private var earlyLines: [ArraySlice<UInt8>] = []
 
     init(_ world: World, _ gateway: Gateway) {
         self.world = world
@@ -151,6 +153,7 @@ struct Schedule: ~Copyable {
         if stuck > 0, !gateway.isStopped { world.violate("\(stuck) requests hang, and nobody works on them") }
         judgeStreams()
         judgeFairness()
+        earlyLines = gateway.lines()
         world.trace("the clients leave")
         let isPolite = world.chance.oneIn(2)
         if !isPolite { for client in clients { client.leave() } }
@@ -195,11 +198,13 @@ struct Schedule: ~Copyable {
         if world.kernel.openCount != gateway.ownDescriptors, !gateway.isStopped {
             world.violate("\(world.kernel.openCount - gateway.ownDescriptors) descriptors left")
         }
-        let lines = gateway.lines()
+        let lines = earlyLines + gateway.lines()
         let counted = gateway.exchangeCount - exchangesBefore
         if counted != lines.count { world.violate("\(counted) exchanges counted, \(lines.count) logged") }
         var nameless = 0
-        for line in lines { if !world.note(AccessLine(line)) { nameless += 1 } }
+        for (index, line) in lines.enumerated() {
+            if !world.note(AccessLine(line), isEarly: index < earlyLines.count) { nameless += 1 }
+        }
         let begun = world.askings.filter(\.hasBegun)
         // One head a connection that came in part, and those that are none.
         if nameless > clients.count + begun.count(where: \.isMalformed) {
@@ -228,9 +233,9 @@ struct Schedule: ~Copyable {
         // a service's stream behind the last byte of a length. Where nothing breaks, the client may still not wait for it.
         let isBehindStream = asking.service == World.streamed && !asking.isStream
         let mayBreak = world.mood == .rough && (asking.isTunnel || isBehindStream)
-        // And once all have their answers, time runs ahead of what is still on the wire: the end of the stream may be given up.
-        let mayLeave =
-            isBehindStream && ["client_closed", "upstream_truncated"].contains(asking.loggedReason)
+        // And once all have left, time runs ahead of what is still on the wire: the end of the stream may be given up.
+        let isGivenUp = asking.loggedReason == "upstream_truncated" && !asking.wasLoggedEarly
+        let mayLeave = isBehindStream && (asking.loggedReason == "client_closed" || isGivenUp)
         if !asking.loggedReason.isEmpty, !mayBreak, !mayLeave {
             world.violate("request \(asking.id) was answered whole and logged as \(asking.loggedReason)")
         }

@@ -58,6 +58,8 @@ struct Asking {
     var seenStatus = 0
     var receivedBytes = 0
     var lines = 0
+    /// While the clients were still there.
+    var wasLoggedEarly = false
     var loggedStatus = 0
     var loggedReason = ""
     var loggedBytesOut = -1

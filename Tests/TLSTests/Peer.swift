@@ -237,13 +237,13 @@ func makeServer(
     _ certificates: [TLSCertificate] = [Fixture.localhost], isStrict: Bool = false,
     minimum: TLSVersion = .tls12, protocols: [ApplicationProtocol] = [.h2, .http11],
     listener: String = "https", keys: TicketKeys? = nil, clients: ClientCertificates = .none,
-    staple: OCSPResponse? = nil
+    staples: [OCSPResponse] = []
 ) throws -> TLSServer {
     guard let keys = keys ?? TicketKeys(now: 0) else { throw TLSSettingsError.noCertificates }
     return try TLSServer(
         TLSServerSettings(
             certificates: certificates, isStrict: isStrict, minimumVersion: minimum, protocols: protocols,
-            listenerName: listener, clientCertificates: clients, ticketSeconds: 3600, staple: staple),
+            listenerName: listener, clientCertificates: clients, ticketSeconds: 3600, staples: staples),
         ticketKeys: keys)
 }
 

@@ -211,7 +211,7 @@ import Testing
         let response = try OCSPResponse(
             Fixture.goodResponse, certificates: certificates, nowSeconds: Self.now)
         #expect(response.pair == 1)
-        let server = try makeServer(certificates, staple: response)
+        let server = try makeServer(certificates, staples: [response])
         func stapled(_ name: String, asks: Bool) throws -> [UInt8] {
             var line = try Line(
                 server,

@@ -39,57 +39,65 @@ private struct Piece: Equatable {
     }
 }
 
+/// Of both sizes.
+private func taken() -> Int {
+    copenssl_places_taken(Int(COPENSSL_PLACE_BYTES)) + copenssl_places_taken(Int(COPENSSL_PART_PLACE_BYTES))
+}
+
 /// The places are the process's, so that what is counted here is counted by one test at a time.
 @Suite("CRYPTO_set_mem_functions(3): places for sessions", .serialized) struct SessionPlacesTests {
     init() throws {
         try #require(copenssl_places_begin() == 1)
     }
 
-    @Test("sizes near that of an SSL get a place, all others memory of the allocator") func sizes() throws {
-        let before = copenssl_places_taken()
+    @Test("sizes near that of an SSL and of its parts get a place, all others memory of the allocator")
+    func sizes() throws {
+        let before = taken()
         for (size, isPlace) in [
-            (1, false), (7168, false), (7169, true), (7608, true), (7616, true), (7617, false),
+            (1, false), (896, false), (897, true), (928, true), (960, true), (961, false), (7168, false),
+            (7169, true), (7608, true), (7616, true), (7617, false),
         ] {
             let piece = try #require(Piece(size))
-            #expect(copenssl_places_taken() == before + (isPlace ? 1 : 0), "\(size)")
+            #expect(taken() == before + (isPlace ? 1 : 0), "\(size)")
             piece.fill(size, with: 0xA5)
             piece.giveBack()
         }
-        #expect(copenssl_places_taken() == before)
+        #expect(taken() == before)
     }
 
-    @Test("a thousand places are a thousand pieces of memory, and their groups go back empty") func distinct()
-        throws
-    {
-        let before = copenssl_places_taken()
+    @Test(
+        "a thousand places are a thousand pieces of memory, and their groups go back empty",
+        arguments: [7608, 928])
+    func distinct(size: Int) throws {
+        let before = taken()
         for round in 0..<3 {
             var pieces: [Piece] = []
             for number in 0..<1000 {
-                let piece = try #require(Piece(7608))
-                piece.fill(7608, with: UInt8(truncatingIfNeeded: number + round))
+                let piece = try #require(Piece(size))
+                piece.fill(size, with: UInt8(truncatingIfNeeded: number + round))
                 pieces.append(piece)
             }
             for (number, piece) in pieces.enumerated() {
-                #expect(piece.holds(7608, of: UInt8(truncatingIfNeeded: number + round)), "place \(number)")
+                #expect(piece.holds(size, of: UInt8(truncatingIfNeeded: number + round)), "place \(number)")
                 piece.giveBack()
             }
-            #expect(copenssl_places_taken() == before)
+            #expect(taken() == before)
         }
     }
 
     @Test("a place that must grow keeps what it holds") func grows() throws {
-        let before = copenssl_places_taken()
+        let before = taken()
         let piece = try #require(Piece(7200))
         piece.fill(7200, with: 7)
         #expect(piece.grown(to: 7616) == piece)
         let larger = try #require(piece.grown(to: 20_000))
         #expect(larger.holds(7200, of: 7))
-        #expect(copenssl_places_taken() == before)
+        #expect(taken() == before)
         larger.giveBack()
     }
 
     @Test("four threads that take and give back never share a place") func threads() throws {
-        let before = copenssl_places_taken()
+        let before = taken()
         let runs = (0..<4).map { number in
             let run = Run()
             Thread.detachNewThread {
@@ -102,7 +110,7 @@ private struct Piece: Equatable {
             #expect(run.done.wait(timeout: .now() + 60) == .success)
             #expect(run.failures == 0)
         }
-        #expect(copenssl_places_taken() == before)
+        #expect(taken() == before)
     }
 
     /// Takes and gives back at random; answers how many pieces no longer held what was put there.
@@ -112,7 +120,7 @@ private struct Piece: Equatable {
         var failures = 0
         for step in 0..<20_000 {
             if held.count < 150, Bool.random(using: &random) || held.isEmpty {
-                guard let piece = Piece(7608) else { continue }
+                guard let piece = Piece(step % 3 == 0 ? 7608 : 960) else { continue }
                 piece.fill(64, with: mark)
                 held.append(piece)
             } else {
