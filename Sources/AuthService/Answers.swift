@@ -10,11 +10,28 @@ struct Registered: Encodable {
 struct Profile: Encodable {
     let id: String
     let email: String
+    let isEmailVerified: Bool
     let displayName: String
     let roles: [String]
     let scope: String
     let session: String
     let createdAt: String
+
+    enum CodingKeys: String, CodingKey {
+        case id, email, displayName, roles, scope, session, createdAt
+        // Named as OpenID Connect names this claim (Core §5.1).
+        case isEmailVerified = "email_verified"
+    }
+}
+
+struct VerifiedEmail: Encodable {
+    let email: String
+    let isVerified: Bool
+
+    enum CodingKeys: String, CodingKey {
+        case email
+        case isVerified = "email_verified"
+    }
 }
 
 /// One of the caller's sessions.
@@ -37,14 +54,21 @@ struct SessionList: Encodable {
 struct AccountLine: Encodable {
     let id: String
     let email: String
+    let isEmailVerified: Bool
     let displayName: String
     let roles: [String]
     let disabled: Bool
     let createdAt: String
 
+    enum CodingKeys: String, CodingKey {
+        case id, email, displayName, roles, disabled, createdAt
+        case isEmailVerified = "email_verified"
+    }
+
     init(_ account: Account) {
         id = account.id
         email = account.email
+        isEmailVerified = account.isEmailVerified
         displayName = account.displayName
         roles = account.roles
         disabled = account.isDisabled
@@ -101,6 +125,7 @@ struct Introspection: Encodable {
     var active: Bool
     var scope: String?
     var username: String?
+    var isEmailVerified: Bool?
     var tokenType: String?
     var exp: Int64?
     var iat: Int64?
@@ -114,6 +139,7 @@ struct Introspection: Encodable {
 
     enum CodingKeys: String, CodingKey {
         case active, scope, username, exp, iat, nbf, sub, aud, iss, jti, sid, roles
+        case isEmailVerified = "email_verified"
         case tokenType = "token_type"
     }
 }

@@ -14,7 +14,8 @@ public struct AttemptRule: Sendable {
 /// Counts attempts of a kind, such as failed sign-ins, and holds back who has made too many.
 ///
 /// Sign-ins are counted by account and address together, and by address alone. The pair keeps an attacker from locking
-/// the owner out from elsewhere; the address alone keeps one attacker from trying one password on every account.
+/// the owner out from elsewhere; the address alone keeps one attacker from trying one password on every account. Of IPv6
+/// addresses the network counts (`ClientNetwork`).
 final class AttemptThrottle: Sendable {
     private struct Bucket {
         var attempts: Double
@@ -66,6 +67,11 @@ final class AttemptThrottle: Sendable {
         }
     }
 
+    /// The password is another now: wrong ones that were tried before say nothing. The address gets nothing back.
+    func forgive(account: String, address: String) {
+        buckets.withLock { $0[Self.pairKey(account, address)] = nil }
+    }
+
     /// The attempt was not judged (no room to hash): what it took is given back.
     func forget(account: String?, address: String) {
         buckets.withLock { buckets in
@@ -98,6 +104,8 @@ final class AttemptThrottle: Sendable {
         while buckets.count + 2 > capacity, let first = buckets.keys.first { buckets[first] = nil }
     }
 
-    private static func pairKey(_ account: String, _ address: String) -> String { "p\(address) \(account)" }
-    private static func addressKey(_ address: String) -> String { "a\(address)" }
+    private static func pairKey(_ account: String, _ address: String) -> String {
+        "p\(ClientNetwork.name(of: address)) \(account)"
+    }
+    private static func addressKey(_ address: String) -> String { "a\(ClientNetwork.name(of: address))" }
 }

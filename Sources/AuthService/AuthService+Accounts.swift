@@ -53,7 +53,7 @@ extension AuthService {
         let hash = try await hasher.hash(asked.password)
         guard
             let account = try await store.addAccount(
-                email: email, passwordHash: hash, now: now)
+                email: email, passwordHash: hash, now: now, trace: call.trace)
         else { throw Self.emailTaken }
         return Reply.json(Registered(id: account.id, email: account.email), status: .created)
     }
@@ -109,7 +109,8 @@ extension AuthService {
     private static func profile(_ account: Account, _ caller: Caller) -> Response {
         Reply.json(
             Profile(
-                id: account.id, email: account.email, displayName: account.displayName, roles: account.roles,
+                id: account.id, email: account.email, isEmailVerified: account.isEmailVerified,
+                displayName: account.displayName, roles: account.roles,
                 scope: caller.scopes.joined(separator: " "), session: caller.session,
                 createdAt: Timestamp.text(account.createdAt)))
     }

@@ -31,7 +31,8 @@ extension AuthService {
             throw Problem(.badRequest, "invalid_query", "cursor must be one that an answer gave.")
         }
         let found = try await store.accounts(
-            after: cursor, email: request.queryText("email")?.lowercased(), limit: limit + 1)
+            after: cursor, email: request.queryText("email").map { EmailAddress.normal($0) ?? $0 },
+            limit: limit + 1)
         let page = found.prefix(limit)
         return Reply.json(
             AccountList(
@@ -54,7 +55,7 @@ extension AuthService {
         }
         guard
             let account = try await store.change(
-                account: id, roles: roles, isDisabled: change.disabled)
+                account: id, roles: roles, isDisabled: change.disabled, now: now, trace: call.trace)
         else { throw Problem.notFound("account") }
         call.logger.notice(
             "account changed",

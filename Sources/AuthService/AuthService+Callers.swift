@@ -27,7 +27,7 @@ extension AuthService {
         return session
     }
 
-    /// The account that has this address and this password, or `nil`; `name` is in lower case.
+    /// The account that has this address and this password, or `nil`; `name` is in its normal form.
     ///
     /// What there is no account for costs the same hash. Throws `Problem` 429 after too many failures, 503 when too many
     /// hashes wait.

@@ -77,7 +77,8 @@ extension AuthService {
         let address = call.clientAddress(request)
         guard
             let account = try await account(
-                name: username.lowercased(), password: password, from: address)
+                name: EmailAddress.normal(username) ?? username.lowercased(), password: password,
+                from: address)
         else { throw wrong }
         let allowed = account.isAdministrator ? known : Self.scopes
         if let scope, !scope.allSatisfy(allowed.contains) { throw Self.unknownScope(allowed) }
@@ -99,7 +100,7 @@ extension AuthService {
         }
         let now = now
         let outcome = try await store.redeem(
-            refreshToken, scope: scope, from: call.clientAddress(request), now: now)
+            refreshToken, scope: scope, from: call.clientAddress(request), now: now, trace: call.trace)
         switch outcome {
         case .renewed(let session, let successor):
             call.notes.subject = session.account.id
@@ -132,13 +133,15 @@ extension AuthService {
         var told = Introspection(active: false)
         if let claims = try await claims(token), let session = try await store.session(id: claims.sid) {
             told = Introspection(
-                active: true, scope: claims.scope, username: session.account.email, tokenType: "Bearer",
+                active: true, scope: claims.scope, username: session.account.email,
+                isEmailVerified: session.account.isEmailVerified, tokenType: "Bearer",
                 exp: claims.exp, iat: claims.iat, nbf: claims.nbf, sub: claims.sub, aud: claims.aud,
                 iss: claims.iss, jti: claims.jti, sid: claims.sid, roles: claims.roles)
         } else if let known = try await store.known(refreshToken: token, now: now) {
             let session = known.session
             told = Introspection(
                 active: true, scope: session.scope, username: session.account.email,
+                isEmailVerified: session.account.isEmailVerified,
                 tokenType: "refresh_token", exp: known.expiresAt / 1_000, sub: session.account.id,
                 iss: settings.issuer, sid: session.id, roles: session.account.roles)
         }

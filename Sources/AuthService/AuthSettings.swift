@@ -18,6 +18,12 @@ public struct AuthSettings: Sendable {
     public var addressGuesses: AttemptRule
     /// New accounts from one address.
     public var registrations: AttemptRule
+    /// Letters for a new password that are asked for from one address.
+    public var letterRequests: AttemptRule
+    /// Tokens out of letters that are shown from one address.
+    public var redemptions: AttemptRule
+    /// Events and jobs that may wait for the bus; above it nobody is registered.
+    public var outboxLimit: Int
     /// The wall clock, Unix time in milliseconds.
     public var clock: @Sendable () -> Int64
 
@@ -27,6 +33,9 @@ public struct AuthSettings: Sendable {
         accountGuesses: AttemptRule = AttemptRule(burst: 5, secondsEach: 30),
         addressGuesses: AttemptRule = AttemptRule(burst: 30, secondsEach: 4),
         registrations: AttemptRule = AttemptRule(burst: 50, secondsEach: 5),
+        letterRequests: AttemptRule = AttemptRule(burst: 20, secondsEach: 30),
+        redemptions: AttemptRule = AttemptRule(burst: 30, secondsEach: 4),
+        outboxLimit: Int = 100_000,
         clock: @escaping @Sendable () -> Int64 = { Timestamp.now }
     ) {
         self.directory = directory
@@ -38,6 +47,9 @@ public struct AuthSettings: Sendable {
         self.accountGuesses = accountGuesses
         self.addressGuesses = addressGuesses
         self.registrations = registrations
+        self.letterRequests = letterRequests
+        self.redemptions = redemptions
+        self.outboxLimit = outboxLimit
         self.clock = clock
     }
 }

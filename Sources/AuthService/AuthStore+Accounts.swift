@@ -1,10 +1,12 @@
+internal import Backbone
 internal import Foundation
 internal import GRDB
 internal import ServiceKit
 
 extension AuthStore {
-    /// Adds an account, or returns `nil` when the address is taken.
-    func addAccount(email: String, passwordHash: String, now: Int64) async throws -> Account? {
+    /// Adds an account and sends it the letter that verifies its address, or returns `nil` when the address is taken.
+    /// Throws `Problem` 503 `outbox_full`, and then there is no account.
+    func addAccount(email: String, passwordHash: String, now: Int64, trace: Trace) async throws -> Account? {
         try await pool.write { db in
             let id = Identifier.make(at: now)
             try db.execute(
@@ -13,7 +15,12 @@ extension AuthStore {
                     ON CONFLICT (email) DO NOTHING
                     """,
                 arguments: [id, email, passwordHash, now])
-            return db.changesCount == 1 ? try Self.account(db, id: id) : nil
+            guard db.changesCount == 1 else { return nil }
+            let token = try Self.issue(db, .verification, account: id, now: now)
+            try outbox.append(
+                db, events: [Told.userCreated(id: id, email: email, now: now, trace: trace)],
+                jobs: [Told.letter(.verification, to: email, token: token, trace: trace)])
+            return try Self.account(db, id: id)
         }
     }
 
@@ -64,7 +71,8 @@ extension AuthStore {
         }
     }
 
-    /// Gives an account another password, and ends every session but `session`: whoever knew the old one is out.
+    /// Gives an account another password, and ends every session but `session`: whoever knew the old one is out. A
+    /// letter on its way that would set yet another one is worth nothing any more.
     /// Returns `false` when the password was changed meanwhile.
     func setPassword(_ hash: String, of account: Account, keeping session: String) async throws -> Bool {
         try await pool.write { db in
@@ -73,13 +81,17 @@ extension AuthStore {
                 arguments: [hash, account.id, account.passwordHash])
             guard db.changesCount == 1 else { return false }
             try Self.endSessions(db, account: account.id, except: session)
+            try Self.endTokens(db, account: account.id, purpose: .reset)
             return true
         }
     }
 
-    /// What an administrator changes. A disabled account has no session left.
+    /// What an administrator changes. A disabled account has no session and no one-time token left.
     /// `roles`, `isDisabled`: `nil` to leave them. Returns `nil` when there is no such account.
-    func change(account id: String, roles: [String]?, isDisabled: Bool?) async throws -> Account? {
+    /// Throws `Problem` 503 `outbox_full` where one is to be enabled, and then it stays disabled.
+    func change(account id: String, roles: [String]?, isDisabled: Bool?, now: Int64, trace: Trace)
+        async throws -> Account?
+    {
         try await pool.write { db in
             guard let before = try Self.account(db, id: id) else { return nil }
             try db.execute(
@@ -88,12 +100,23 @@ extension AuthStore {
                     (roles ?? before.roles).joined(separator: " "), isDisabled ?? before.isDisabled, id,
                 ])
             guard let after = try Self.account(db, id: id) else { return nil }
-            if after.isDisabled { try Self.endSessions(db, account: id) }
+            if after.isDisabled {
+                try Self.endSessions(db, account: id)
+                try Self.endTokens(db, account: id)
+                if !before.isDisabled {
+                    try tell(
+                        db, orDrop: Told.userDisabled(id: id, now: now, trace: trace),
+                        reserve: Self.disablingReserve)
+                }
+            } else if before.isDisabled {
+                // Others go by it: an account that is enabled here alone would be barred there for ever.
+                try outbox.append(db, events: [Told.userEnabled(id: id, now: now, trace: trace)])
+            }
             return after
         }
     }
 
-    private static func account(_ db: Database, id: String) throws -> Account? {
+    static func account(_ db: Database, id: String) throws -> Account? {
         try Row.fetchOne(db, sql: "SELECT * FROM account WHERE id = ?", arguments: [id]).map(Account.init)
     }
 }

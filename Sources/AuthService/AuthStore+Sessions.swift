@@ -56,6 +56,8 @@ extension AuthStore {
     static let sessionLimit = 50
     /// A client whose answer was lost may ask once more for so long.
     static let graceMilliseconds: Int64 = 10_000
+    /// How many successors one token may have in that time, each in place of the one before.
+    static let successorLimit = 3
     /// How many used tokens of a session are kept, to know them again. An older one is refused like an unknown one.
     static let usedTokenLimit = 4_096
 
@@ -94,12 +96,14 @@ extension AuthStore {
 
     /// Takes a refresh token, which is good once, and makes its successor, in one transaction.
     ///
-    /// For `graceMilliseconds` the same address may hand it in again and gets the same successor, unless that was used
-    /// already: who lost an answer need not sign in again, and who stole the token gains no token of his own.
+    /// For `graceMilliseconds` it may be handed in again, until its successor is used: who lost an answer need not sign in
+    /// again. The same address gets the same successor. Another one (a telephone that has left the house) gets a new one
+    /// in its place: if two have the token, each holds a successor of his own, and whoever comes with the one that was
+    /// replaced ends the family, however close behind the other he comes.
     /// `scope`: Must be within the session's; the session keeps its own (RFC 6749 §6).
-    func redeem(_ refreshToken: String, scope: [String]?, from address: String, now: Int64)
-        async throws -> Redemption
-    {
+    func redeem(
+        _ refreshToken: String, scope: [String]?, from address: String, now: Int64, trace: Trace
+    ) async throws -> Redemption {
         let hash = Data(Bytes.sha256(refreshToken.utf8))
         return try await pool.write { db -> Redemption in
             guard
@@ -112,15 +116,20 @@ extension AuthStore {
             let isTooWide = scope.map { !$0.allSatisfy(held.contains) } ?? false
 
             if row["used_at"] as Int64? != nil {
-                guard
-                    let successor = try Self.unusedSuccessor(
-                        db, of: refreshToken, row, from: address, now: now)
-                else {
-                    try Self.end(db, session: sessionID)
-                    return .reused(session: sessionID)
+                guard let unused = try Self.unusedSuccessor(db, of: refreshToken, row, now: now) else {
+                    return try endReused(db, session: sessionID, now: now, trace: trace)
                 }
                 guard let session else { return .refused }
                 if isTooWide { return .scopeTooWide }
+                let isSameAddress = row["used_from"] as String? == address
+                guard
+                    let successor = isSameAddress
+                        ? unused
+                        : try Self.replacement(
+                            db, of: unused, refreshToken: refreshToken, row, for: address, now: now)
+                else {
+                    return try endReused(db, session: sessionID, now: now, trace: trace)
+                }
                 return .renewed(session.narrowed(to: scope), refreshToken: successor)
             }
 
@@ -202,8 +211,15 @@ extension AuthStore {
         }
     }
 
-    static func end(_ db: Database, session: String) throws {
-        try db.execute(sql: "DELETE FROM session WHERE id = ?", arguments: [session])
+    /// Ends a session of which a refresh token was used twice, and tells it.
+    private func endReused(_ db: Database, session: String, now: Int64, trace: Trace) throws -> Redemption {
+        let account = try String.fetchOne(
+            db, sql: "DELETE FROM session WHERE id = ? RETURNING account_id", arguments: [session])
+        if let account {
+            try tell(
+                db, orDrop: Told.refreshReuse(session: session, account: account, now: now, trace: trace))
+        }
+        return .reused(session: session)
     }
 
     /// `except`: A session that goes on.
@@ -218,19 +234,40 @@ extension AuthStore {
     }
 
     private static func unusedSuccessor(
-        _ db: Database, of refreshToken: String, _ row: Row, from address: String, now: Int64
+        _ db: Database, of refreshToken: String, _ row: Row, now: Int64
     ) throws -> String? {
-        let usedAt: Int64? = row["used_at"]
-        let usedFrom: String? = row["used_from"]
         // A clock that was set back a little is no thief.
-        guard let usedAt, (-graceMilliseconds...graceMilliseconds).contains(now - usedAt),
-            usedFrom == address, let salt = row["salt"] as Data?
+        guard let usedAt = row["used_at"] as Int64?,
+            (-graceMilliseconds...graceMilliseconds).contains(now - usedAt), let salt = row["salt"] as Data?
         else { return nil }
         let successor = successor(of: refreshToken, salt: [UInt8](salt))
         let isUnused = try Bool.fetchOne(
             db, sql: "SELECT EXISTS (SELECT 1 FROM refresh_token WHERE hash = ? AND used_at IS NULL)",
             arguments: [Data(Bytes.sha256(successor.utf8))])
         return isUnused == true ? successor : nil
+    }
+
+    /// Another successor in place of `unused`, which counts as used from now on. The time for it runs from the first use
+    /// of the token. Returns `nil` when there were too many.
+    private static func replacement(
+        _ db: Database, of unused: String, refreshToken: String, _ row: Row, for address: String, now: Int64
+    ) throws -> String? {
+        let session: String = row["session_id"]
+        let number: Int = row["number"] + 1
+        let count = try Int.fetchOne(
+            db, sql: "SELECT count(*) FROM refresh_token WHERE session_id = ? AND number = ?",
+            arguments: [session, number])
+        guard count ?? 0 < successorLimit else { return nil }
+        try db.execute(
+            sql: "UPDATE refresh_token SET used_at = ? WHERE hash = ?",
+            arguments: [now, Data(Bytes.sha256(unused.utf8))])
+        let salt = Bytes.random(32)
+        try db.execute(
+            sql: "UPDATE refresh_token SET used_from = ?, salt = ? WHERE hash = ?",
+            arguments: [address, Data(salt), row["hash"] as Data])
+        let successor = successor(of: refreshToken, salt: salt)
+        try addRefreshToken(db, successor, session: session, number: number, now: now)
+        return successor
     }
 
     private static func addRefreshToken(

@@ -1,6 +1,8 @@
+internal import Backbone
 internal import Foundation
 internal import GRDB
 internal import ServiceKit
+internal import Synchronization
 
 /// An account.
 struct Account: Sendable {
@@ -10,6 +12,8 @@ struct Account: Sendable {
     let displayName: String
     let roles: [String]
     let isDisabled: Bool
+    /// Whether somebody has read a letter to its address.
+    let isEmailVerified: Bool
     let createdAt: Int64
 
     init(_ row: Row) {
@@ -20,17 +24,31 @@ struct Account: Sendable {
         displayName = row["display_name"]
         self.roles = roles.split(separator: " ").map(String.init)
         isDisabled = row["is_disabled"]
+        isEmailVerified = row["email_verified"]
         createdAt = row["created_at"]
     }
 
     var isAdministrator: Bool { roles.contains("admin") }
 }
 
+/// Counts events that found the outbox full, since the start.
+private final class Untold: Sendable {
+    private let cell = Mutex(0)
+
+    var count: Int { cell.withLock { $0 } }
+    func add() { cell.withLock { $0 &+= 1 } }
+}
+
 /// The auth service's own store. Each of its functions is one transaction.
 struct AuthStore: Sendable {
     let pool: DatabasePool
+    let outbox: Outbox
+    /// Rings when a new password has been asked for.
+    let resetBell = Doorbell()
+    private let untold = Untold()
 
-    init(directory: URL) throws {
+    init(directory: URL, outbox: Outbox = Outbox()) throws {
+        self.outbox = outbox
         pool = try Store.open(directory: directory, name: "auth", migrations: Self.migrations)
     }
 
@@ -76,7 +94,44 @@ struct AuthStore: Sendable {
                     CREATE UNIQUE INDEX signing_key_state ON signing_key (state) WHERE state <> 'retired';
                     """)
         }
+        migrator.registerMigration("3") { db in
+            try db.execute(
+                sql: """
+                    ALTER TABLE account ADD COLUMN email_verified INTEGER NOT NULL DEFAULT 0;
+                    CREATE TABLE one_time_token (
+                        hash BLOB PRIMARY KEY, purpose TEXT NOT NULL,
+                        account_id TEXT NOT NULL REFERENCES account ON DELETE CASCADE,
+                        created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL
+                    ) STRICT;
+                    CREATE INDEX one_time_token_account ON one_time_token (account_id, purpose, created_at);
+                    CREATE INDEX one_time_token_expiry ON one_time_token (expires_at);
+                    CREATE TABLE reset_request (
+                        seq INTEGER PRIMARY KEY AUTOINCREMENT, email TEXT NOT NULL, correlation TEXT NOT NULL,
+                        traceparent TEXT
+                    ) STRICT;
+                    """)
+        }
+        Outbox.register(in: &migrator)
         return migrator
+    }
+
+    /// For what happens whether or not it can be told: a revocation that waited until the bus is back would be none. The
+    /// log has it all the same.
+    func tell(_ db: Database, orDrop event: Event, reserve: Int = 0) throws {
+        if try !outbox.appendIfRoom(db, events: [event], reserve: reserve) { untold.add() }
+    }
+
+    /// Rows of the outbox beyond its limit, for the disabling of accounts: administrators do that by hand, and others go by it.
+    static let disablingReserve = 1_000
+
+    /// Values of this moment, for the metrics.
+    func gauges() async throws -> [String: Int] {
+        try await pool.read { [outbox, untold] db in
+            var gauges = try outbox.gauges(db)
+            gauges["events_dropped"] = untold.count
+            gauges["reset_requests_waiting"] = try Int.fetchOne(db, sql: "SELECT count(*) FROM reset_request")
+            return gauges
+        }
     }
 
     /// Fails when the store cannot be read.

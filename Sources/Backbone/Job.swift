@@ -51,6 +51,8 @@ public enum JobLimits {
     public static let payloadBytes = 256 * 1_024
     /// Jobs of one request.
     public static let batch = 500
+    /// A list of jobs given ends behind the one that passes so many bytes of payload and result, before its limit.
+    public static let answerBytes = 4 << 20
     public static let leaseSeconds = 1...3_600
 }
 
@@ -61,6 +63,8 @@ public enum EventLimits {
     public static let batch = 500
     /// Events of one page.
     public static let page = 1_000
+    /// A page ends behind the event that passes so many bytes of data, before its limit.
+    public static let pageBytes = 4 << 20
     public static let waitSeconds = 30
 }
 
@@ -160,6 +164,8 @@ public enum JobSetback: Equatable, Sendable {
     case fatal(String)
     /// Given back unfinished, by a worker that stops: no failure, ready at once.
     case released
+    /// Given back before it was begun, since its time has not come: neither a failure nor an attempt, ready after the pause.
+    case postponed(pauseMilliseconds: Int64)
 }
 
 /// What became of one new job.

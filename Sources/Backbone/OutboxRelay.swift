@@ -8,6 +8,8 @@ public import ServiceLifecycle
 public struct OutboxRelay: Service {
     /// Rows of one transaction of ours.
     private static let batch = 200
+    /// Bytes of them, as many as are held in memory.
+    private static let batchBytes = 4 << 20
     /// Bytes of one request; a single message may be larger.
     private static let requestBytes = 1 << 20
     private static let firstPauseMilliseconds = 50.0
@@ -39,23 +41,34 @@ public struct OutboxRelay: Service {
     private func relay() async {
         var failures = 0
         var areSchemasKnown = schemas.isEmpty
+        /// They were made known, and nothing was taken since: what is refused now is refused with them.
+        var areSchemasFresh = false
         while !Task.isCancelled {
             do {
                 if !areSchemasKnown {
                     try await registerSchemas()
                     areSchemasKnown = true
+                    areSchemasFresh = true
                 }
-                let rows = try await store.read { db in try outbox.due(db, limit: Self.batch) }
+                let rows = try await store.read { db in
+                    try outbox.due(db, limit: Self.batch, limitBytes: Self.batchBytes)
+                }
                 if rows.isEmpty {
                     failures = 0
                     await outbox.bell.wait(upTo: .seconds(30))
                     continue
                 }
-                for run in Self.runs(rows) { try await send(run) }
+                for run in Self.runs(rows) {
+                    try await send(run, maySchemasBeGone: !areSchemasFresh)
+                    areSchemasFresh = false
+                }
                 if failures > 0 { log.info("the backbone is back") }
                 failures = 0
             } catch is CancellationError {
                 return
+            } catch is SchemasGone {
+                log.error("the backbone has lost the schemas: they are made known anew")
+                areSchemasKnown = false
             } catch {
                 failures += 1
                 // Once is enough: a backbone that is away for an hour must not fill the log.
@@ -86,20 +99,38 @@ public struct OutboxRelay: Service {
 
     private enum Outcome {
         case taken
-        case refused(String)
+        case refused(Refusal)
     }
 
-    private func send(_ rows: [Outbox.Row]) async throws {
+    /// The backbone's store was lost, or an older state of it was put back, while we ran on.
+    private struct SchemasGone: Error {}
+
+    /// `maySchemasBeGone`: Throws `SchemasGone`, and nothing is parked, where an event of ours is of no known type.
+    private func send(_ rows: [Outbox.Row], maySchemasBeGone: Bool) async throws {
         let outcomes: [Outcome]
         do {
             outcomes = try await outcomesOf(rows)
         } catch BackboneError.refused(let refusal) {
             // The request as a whole: of several, one by one; of one, it is the one.
             guard rows.count == 1 else {
-                for row in rows { try await send([row]) }
+                for row in rows { try await send([row], maySchemasBeGone: maySchemasBeGone) }
                 return
             }
-            outcomes = [.refused(refusal.description)]
+            outcomes = [.refused(refusal)]
+        } catch let failure as Wire.Failure {
+            // A row of another version of this program, say. It will never be read otherwise, and must hold up no other.
+            guard rows.count == 1 else {
+                for row in rows { try await send([row], maySchemasBeGone: maySchemasBeGone) }
+                return
+            }
+            outcomes = [.refused(Refusal("unreadable", "\(failure)"))]
+        }
+        if maySchemasBeGone, !schemas.isEmpty,
+            outcomes.contains(where: {
+                if case .refused(let why) = $0 { why.reason == "unknown_type" } else { false }
+            })
+        {
+            throw SchemasGone()
         }
         let now = Timestamp.now
         try await store.write { db in
@@ -107,17 +138,17 @@ public struct OutboxRelay: Service {
             for (row, outcome) in zip(rows, outcomes) {
                 switch outcome {
                 case .taken: taken.append(row.seq)
-                case .refused(let error): try outbox.park(db, row, error: error, now: now)
+                case .refused(let why): try outbox.park(db, row, error: why.description, now: now)
                 }
             }
             try outbox.remove(db, taken)
         }
-        for case (let row, .refused(let error)) in zip(rows, outcomes) {
+        for case (let row, .refused(let why)) in zip(rows, outcomes) {
             log.error(
                 "message parked",
                 metadata: [
                     "seq": .stringConvertible(row.seq), "message": .string(row.isJob ? "job" : "event"),
-                    "reason": .string(error),
+                    "reason": .string(why.description),
                 ])
         }
     }
@@ -126,12 +157,12 @@ public struct OutboxRelay: Service {
         if rows[0].isJob {
             let jobs = try rows.map { try Wire.job($0.message) }
             return try await backbone.enqueue(jobs).map {
-                if case .refused(let refusal) = $0 { .refused(refusal.description) } else { .taken }
+                if case .refused(let refusal) = $0 { .refused(refusal) } else { .taken }
             }
         }
         let events = try rows.map { try Wire.event($0.message) }
         return try await backbone.publish(events).map {
-            if case .refused(let refusal) = $0 { .refused(refusal.description) } else { .taken }
+            if case .refused(let refusal) = $0 { .refused(refusal) } else { .taken }
         }
     }
 

@@ -8,8 +8,13 @@ package enum Wire {
     /// What was read is not what was agreed.
     package struct Failure: Error, Equatable, CustomStringConvertible {
         package let description: String
+        /// More items than a request may hold: its own reason, since a shorter request would be answered.
+        package let isOverLimit: Bool
 
-        package init(_ description: String) { self.description = description }
+        package init(_ description: String, isOverLimit: Bool = false) {
+            self.description = description
+            self.isOverLimit = isOverLimit
+        }
     }
 
     package static func text(_ body: (inout JSONWriter) -> Void) -> String {
@@ -22,14 +27,16 @@ package enum Wire {
     package static func read<Value>(
         _ bytes: some Sequence<UInt8>, _ body: (inout JSONReader) throws -> Value
     ) throws -> Value {
-        let bytes = [UInt8](bytes)
+        func whole(_ buffer: UnsafeBufferPointer<UInt8>) throws -> Value {
+            var reader = JSONReader(buffer)
+            let value = try body(&reader)
+            try reader.end()
+            return value
+        }
         do {
-            return try bytes.withUnsafeBufferPointer { buffer in
-                var reader = JSONReader(buffer)
-                let value = try body(&reader)
-                try reader.end()
-                return value
-            }
+            // Where they lie in one piece, which is nearly always, they are read there.
+            return try bytes.withContiguousStorageIfAvailable(whole)
+                ?? Array(bytes).withUnsafeBufferPointer(whole)
         } catch let failure as JSONReader.Failure {
             throw Failure("not the JSON that was expected: \(failure)")
         }
@@ -50,7 +57,7 @@ package enum Wire {
         var items: [Item] = []
         try reader.enter()
         while try reader.nextItem() {
-            guard items.count < limit else { throw Failure("at most \(limit) at once") }
+            guard items.count < limit else { throw Failure("At most \(limit) at once.", isOverLimit: true) }
             items.append(try body(&reader))
         }
         return items
@@ -86,7 +93,7 @@ package enum Wire {
         var traceparent: String?
         var data: JSONText?
         try reader.enter()
-        while let name = try reader.nextMember() {
+        while let name = try reader.nextName() {
             switch name {
             case "offset": offset = try reader.integer()
             case "id": id = try reader.string()
@@ -110,14 +117,25 @@ package enum Wire {
     }
 
     package static func write(_ page: EventPage, to writer: inout JSONWriter) {
+        beginEventPage(&writer)
+        for logged in page.events { write(logged.event, offset: logged.offset, to: &writer) }
+        endEventPage(&writer, next: page.next, last: page.last, horizon: page.horizon)
+    }
+
+    /// For an engine that writes the events between the two by itself, each as `write` does.
+    package static func beginEventPage(_ writer: inout JSONWriter) {
         writer.beginObject()
         writer.name("events")
         writer.beginList()
-        for logged in page.events { write(logged.event, offset: logged.offset, to: &writer) }
+    }
+
+    package static func endEventPage(
+        _ writer: inout JSONWriter, next: Int64, last: Int64, horizon: Int64
+    ) {
         writer.endList()
-        writer.member("next", page.next)
-        writer.member("last", page.last)
-        writer.member("horizon", page.horizon)
+        writer.member("next", next)
+        writer.member("last", last)
+        writer.member("horizon", horizon)
         writer.endObject()
     }
 
@@ -127,7 +145,7 @@ package enum Wire {
         var last: Int64 = 0
         var horizon: Int64 = 0
         try reader.enter()
-        while let name = try reader.nextMember() {
+        while let name = try reader.nextName() {
             switch name {
             case "events": events = try list(&reader, limit: EventLimits.page) { try event(&$0) }
             case "next": next = try reader.integer()
@@ -182,7 +200,7 @@ package enum Wire {
     private static func outcome(_ reader: inout JSONReader) throws -> Told {
         var told = Told()
         try reader.enter()
-        while let name = try reader.nextMember() {
+        while let name = try reader.nextName() {
             switch name {
             case "outcome": told.outcome = try reader.string()
             case "offset": told.offset = try reader.integer()
@@ -314,7 +332,7 @@ package enum Wire {
     private static func jobMembers(_ reader: inout JSONReader) throws -> JobMembers {
         var read = JobMembers()
         try reader.enter()
-        while let name = try reader.nextMember() {
+        while let name = try reader.nextName() {
             switch name {
             case "id": read.id = try reader.string()
             case "queue": read.queue = try reader.string()

@@ -7,6 +7,8 @@ internal import Synchronization
 extension BusStore {
     /// Offsets that one read looks at, however few of them are of the types asked for.
     static let scanLimit: Int64 = 50_000
+    /// Memory taken for a page before it is read.
+    private static let usualPageBytes = 512 << 10
     /// Events that one transaction of the retention removes.
     private static let retentionBatch = 2_000
 
@@ -71,22 +73,76 @@ extension BusStore {
     public func events(
         after offset: Int64, limit: Int, types: [String]?, waitSeconds: Int
     ) async throws -> EventPage {
+        let read = try await read(
+            after: offset, limit: limit, types: types, waitSeconds: waitSeconds, into: { [LoggedEvent]() }
+        ) { events, row, _ in
+            events.append(Self.event(row))
+            return events[events.count - 1].event.data.text.utf8.count
+        }
+        return EventPage(
+            events: read.kept, next: read.stretch.next, last: read.stretch.last,
+            horizon: read.stretch.horizon)
+    }
+
+    /// The same page as its JSON text. What lies in the store is copied into it, and no event is made of it on the way: that
+    /// was most of what a page took.
+    func eventPageText(
+        after offset: Int64, limit: Int, types: [String]?, waitSeconds: Int
+    ) async throws -> [UInt8] {
+        let read = try await read(
+            after: offset, limit: limit, types: types, waitSeconds: waitSeconds,
+            into: {
+                // A wait with nothing to tell needs no room.
+                var writer = JSONWriter(capacityBytes: waitSeconds > 0 ? 0 : Self.usualPageBytes)
+                Wire.beginEventPage(&writer)
+                return writer
+            }
+        ) { writer, _, statement in
+            Self.write(StoredColumns(statement), to: &writer)
+        }
+        var writer = read.kept
+        let stretch = read.stretch
+        Wire.endEventPage(&writer, next: stretch.next, last: stretch.last, horizon: stretch.horizon)
+        return writer.bytes
+    }
+
+    /// What a read has seen of the log, beside the events.
+    private struct Stretch: Sendable {
+        var count = 0
+        let next: Int64
+        let last: Int64
+        let horizon: Int64
+    }
+
+    /// Keeps one row; the number of bytes of its data.
+    private typealias Keep<Kept> = @Sendable (inout Kept, Row, Statement) throws -> Int
+
+    private func read<Kept: Sendable>(
+        after offset: Int64, limit: Int, types: [String]?, waitSeconds: Int,
+        into empty: @escaping @Sendable () -> Kept,
+        _ keep: @escaping Keep<Kept>
+    ) async throws -> (kept: Kept, stretch: Stretch) {
         try Self.require(offset >= 0, "invalid_offset", "The offset must not be negative.")
         try Self.require(types?.count ?? 0 <= 64, "too_many", "At most 64 types.")
         let deadline = ContinuousClock.now + .seconds(max(0, min(waitSeconds, EventLimits.waitSeconds)))
         var start = offset
         while true {
             let generation = eventChanges.generation
-            let page = try await read(after: start, limit: limit, types: types)
+            let read = try await read(after: start, limit: limit, types: types, into: empty, keep)
             let left = ContinuousClock.now.duration(to: deadline)
-            guard page.events.isEmpty, page.next >= page.last, left > .zero else { return page }
-            start = max(start, page.next)
+            guard read.stretch.count == 0, read.stretch.next >= read.stretch.last, left > .zero else {
+                return read
+            }
+            start = max(start, read.stretch.next)
             try await eventChanges.wait(after: generation, upTo: left)
             try Task.checkCancellation()
         }
     }
 
-    private func read(after start: Int64, limit: Int, types: [String]?) async throws -> EventPage {
+    private func read<Kept: Sendable>(
+        after start: Int64, limit: Int, types: [String]?, into empty: @escaping @Sendable () -> Kept,
+        _ keep: @escaping Keep<Kept>
+    ) async throws -> (kept: Kept, stretch: Stretch) {
         let limit = max(1, min(limit, EventLimits.page))
         let filter = types.map { types in
             types.isEmpty
@@ -109,10 +165,20 @@ extension BusStore {
                     ORDER BY event_offset LIMIT ?
                     """)
             let events = try Row.fetchCursor(statement, arguments: StatementArguments(arguments))
-            var found: [LoggedEvent] = []
-            while let row = try events.next() { found.append(Self.event(row)) }
-            let next = found.count == limit ? found[limit - 1].offset : max(start, end)
-            return EventPage(events: found, next: next, last: last, horizon: try Self.horizon(db))
+            var kept = empty()
+            var count = 0
+            var bytes = 0
+            var lastKept = start
+            while bytes < EventLimits.pageBytes, let row = try events.next() {
+                bytes += try keep(&kept, row, statement)
+                lastKept = row[0]
+                count += 1
+            }
+            let isCut = count == limit || bytes >= EventLimits.pageBytes
+            let stretch = Stretch(
+                count: count, next: isCut ? lastKept : max(start, end), last: last,
+                horizon: try Self.horizon(db))
+            return (kept, stretch)
         }
     }
 
@@ -127,6 +193,24 @@ extension BusStore {
                 row[2], schemaVersion: row[3], subject: row[4], data: JSONText(checked: row[9]),
                 producer: row[6], trace: Trace(requestID: row[7], traceparent: row[8]), id: row[1],
                 time: row[5]))
+    }
+
+    /// One row of the page as `Wire` writes an event; the number of bytes of its data.
+    private static func write(_ row: StoredColumns, to writer: inout JSONWriter) -> Int {
+        writer.beginObject()
+        writer.member("offset", row.integer(0))
+        writer.member("id", utf8: row.text(1))
+        writer.member("type", utf8: row.text(2))
+        writer.member("schemaVersion", row.integer(3))
+        writer.member("subject", utf8: row.text(4))
+        writer.member("time", row.integer(5))
+        writer.member("producer", utf8: row.text(6))
+        writer.member("correlationId", utf8: row.text(7))
+        if !row.isNull(8) { writer.member("traceparent", utf8: row.text(8)) }
+        let data = row.text(9)
+        writer.member("data", rawUTF8: data)
+        writer.endObject()
+        return data.count
     }
 
     static func lastOffset(_ db: Database) throws -> Int64 {

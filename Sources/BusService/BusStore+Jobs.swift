@@ -11,9 +11,11 @@ extension BusStore {
         try await checkRoom(jobs.count, now: now)
         let perOwner = limits.jobsPerOwner
         let outcomes = try await commits.write { db in
-            try jobs.map { job -> EnqueueOutcome in
+            // Counted once a call: an owner may have thousands.
+            var held: [Holder: Int] = [:]
+            return try jobs.map { job -> EnqueueOutcome in
                 if let refusal = Self.refusal(job) { return .refused(refusal) }
-                return try Self.enqueue(db, job, perOwner: perOwner, now: now)
+                return try Self.enqueue(db, job, perOwner: perOwner, held: &held, now: now)
             }
         }
         jobChanges.advance()
@@ -61,16 +63,20 @@ extension BusStore {
         return nil
     }
 
+    /// Whose unfinished jobs are counted together.
+    private struct Holder: Hashable {
+        let queue: String
+        let owner: String
+    }
+
+    /// `held`: Unfinished jobs as far as they were counted, brought up to date here.
     private static func enqueue(
-        _ db: Database, _ job: NewJob, perOwner: Int, now: Int64
+        _ db: Database, _ job: NewJob, perOwner: Int, held: inout [Holder: Int], now: Int64
     ) throws -> EnqueueOutcome {
-        if let owner = job.owner {
-            let statement = try db.cachedStatement(
-                sql: """
-                    SELECT count(*) FROM (SELECT 1 FROM job WHERE queue = ? AND owner = ? AND owner IS NOT NULL
-                        AND state <= 1 LIMIT ?)
-                    """)
-            let count = try Int.fetchOne(statement, arguments: [job.queue, owner, perOwner]) ?? 0
+        let holder = job.owner.map { Holder(queue: job.queue, owner: $0) }
+        if let holder {
+            let count = try held[holder] ?? unfinished(db, holder, upTo: perOwner)
+            held[holder] = count
             // One that is there already is not one more.
             if count >= perOwner, try known(db, job) == nil {
                 return .refused(Refusal("too_many_jobs", "An account may have \(perOwner) unfinished jobs."))
@@ -86,8 +92,18 @@ extension BusStore {
             job.id, job.queue, job.kind, job.payload.text, job.owner, job.priority, max(job.runAt, now),
             job.failureLimit, job.idempotencyKey, job.trace.requestID, job.trace.traceparent, now, now,
         ])
-        if db.changesCount == 1 { return .queued }
-        return .duplicate(id: try known(db, job) ?? job.id)
+        guard db.changesCount == 1 else { return .duplicate(id: try known(db, job) ?? job.id) }
+        if let holder { held[holder, default: 0] += 1 }
+        return .queued
+    }
+
+    private static func unfinished(_ db: Database, _ holder: Holder, upTo limit: Int) throws -> Int {
+        let statement = try db.cachedStatement(
+            sql: """
+                SELECT count(*) FROM (SELECT 1 FROM job WHERE queue = ? AND owner = ? AND owner IS NOT NULL
+                    AND state <= 1 LIMIT ?)
+                """)
+        return try Int.fetchOne(statement, arguments: [holder.queue, holder.owner, limit]) ?? 0
     }
 
     private static func known(_ db: Database, _ job: NewJob) throws -> String? {
@@ -108,21 +124,72 @@ extension BusStore {
         let token = Bytes.hex(Bytes.random(16))
         return try await commits.write { db -> [LeasedJob] in
             try Self.expire(db, now: now)
+            let chosen = try Self.due(db, queue: queue, limit: limit, now: now)
             let statement = try db.cachedStatement(
                 sql: """
                     UPDATE job SET state = 1, attempts = attempts + 1, lease_token = ?, lease_until = ?, worker = ?,
-                        updated_at = ?
-                    WHERE seq IN (SELECT seq FROM job WHERE queue = ? AND state = 0 AND run_at <= ?
-                        ORDER BY priority DESC, run_at, seq LIMIT ?)
-                    RETURNING *
+                        updated_at = ? WHERE seq = ? RETURNING \(jobColumns)
                     """)
-            let rows = try Row.fetchAll(statement, arguments: [token, until, worker, now, queue, now, limit])
-            // RETURNING has no order of its own; ids made in one millisecond have none either.
-            let key: (Row) -> (Int64, Int64, Int64) = { (-$0["priority"], $0["run_at"], $0["seq"]) }
-            return rows.sorted { key($0) < key($1) }.map(Self.job).map {
-                LeasedJob(job: $0, lease: Lease(jobID: $0.id, token: token), until: until)
-            }
+            return try chosen.compactMap { seq in
+                // Read while the cursor is there, or it would have to be copied whole.
+                let cursor = try Row.fetchCursor(statement, arguments: [token, until, worker, now, seq])
+                return try withExtendedLifetime(cursor) { try cursor.next().map(Self.job) }
+            }.map { LeasedJob(job: $0, lease: Lease(jobID: $0.id, token: token), until: until) }
         }
+    }
+
+    /// The jobs to be leased, one priority after the other: a walk over all of them would pass every delayed job of a
+    /// great priority on its way to the due ones of a smaller.
+    private static func due(_ db: Database, queue: String, limit: Int, now: Int64) throws -> [Int64] {
+        let statement = try db.cachedStatement(
+            sql: """
+                SELECT seq, length(CAST(payload AS BLOB)) FROM job INDEXED BY job_ready
+                WHERE queue = ? AND priority = ? AND state = 0 AND run_at <= ? ORDER BY run_at, seq LIMIT ?
+                """)
+        var chosen: [Int64] = []
+        var bytes = 0
+        try forEachPriority(db, queue: queue) { priority in
+            let rows = try Row.fetchCursor(
+                statement, arguments: [queue, priority, now, limit - chosen.count])
+            while bytes < JobLimits.answerBytes, let row = try rows.next() {
+                chosen.append(row[0])
+                bytes += row[1]
+            }
+            return chosen.count < limit && bytes < JobLimits.answerBytes
+        }
+        return chosen
+    }
+
+    /// Calls `body` for each priority of jobs that wait, the greatest first, until it answers `false`.
+    private static func forEachPriority(
+        _ db: Database, queue: String, _ body: (Int) throws -> Bool
+    ) throws {
+        let statement = try db.cachedStatement(
+            sql: """
+                SELECT priority FROM job INDEXED BY job_ready WHERE queue = ? AND state = 0 AND priority < ?
+                ORDER BY priority DESC LIMIT 1
+                """)
+        var above = JobLimits.priorities.upperBound + 1
+        while let priority = try Int.fetchOne(statement, arguments: [queue, above]), try body(priority) {
+            above = priority
+        }
+    }
+
+    /// When the first job of the queue is due; `nil` when none waits.
+    private static func firstDue(_ db: Database, queue: String) throws -> Int64? {
+        let statement = try db.cachedStatement(
+            sql: """
+                SELECT run_at FROM job INDEXED BY job_ready WHERE queue = ? AND priority = ? AND state = 0
+                ORDER BY run_at LIMIT 1
+                """)
+        var first: Int64?
+        try forEachPriority(db, queue: queue) { priority in
+            if let due = try Int64.fetchOne(statement, arguments: [queue, priority]) {
+                first = min(due, first ?? due)
+            }
+            return true
+        }
+        return first
     }
 
     /// Leases that ran out: nobody's failure, but counted, since a job that ends its workers must end too.
@@ -137,16 +204,26 @@ extension BusStore {
         try statement.execute(arguments: [now])
     }
 
+    /// For queues that nobody leases from, so that their counts are right and whoever waits is told.
+    func expireLeases() async throws {
+        let now = clock()
+        let hasExpired = try await commits.write { db in
+            try Self.expire(db, now: now)
+            return db.changesCount > 0
+        }
+        if hasExpired { jobChanges.advance() }
+    }
+
     public func waitForJobs(queue: String, waitSeconds: Int) async throws -> Bool {
         let deadline = ContinuousClock.now + .seconds(max(0, min(waitSeconds, EventLimits.waitSeconds)))
         while true {
             let generation = jobChanges.generation
             let now = clock()
             let due = try await pool.read { db -> Int64? in
-                let ready = try Int64.fetchOne(
-                    db, sql: "SELECT min(run_at) FROM job WHERE queue = ? AND state = 0", arguments: [queue])
+                let ready = try Self.firstDue(db, queue: queue)
                 // A lease of another queue that runs out costs one look too many.
-                let leased = try Int64.fetchOne(db, sql: "SELECT min(lease_until) FROM job WHERE state = 1")
+                let leased = try Int64.fetchOne(
+                    db.cachedStatement(sql: "SELECT min(lease_until) FROM job WHERE state = 1"))
                 return [ready, leased].compactMap(\.self).min()
             }
             if let due, due <= now { return true }
@@ -206,8 +283,12 @@ extension BusStore {
         var pause: Int64 = 0
         var told: String?
         var isFatal = false
+        var begun = 1
         switch setback {
         case .released: break
+        case .postponed(let milliseconds):
+            pause = Self.bounded(milliseconds)
+            begun = 0
         case .fatal(let error):
             failures += 1
             told = error
@@ -218,21 +299,25 @@ extension BusStore {
             failures += 1
         case .failedFor(let error, let milliseconds):
             told = error
-            pause = max(0, min(milliseconds, 7 * 86_400_000))
+            pause = Self.bounded(milliseconds)
             failures += 1
         }
         let isDead = isFatal || (told != nil && failures >= limit)
         try db.execute(
             sql: """
                 UPDATE job SET state = ?, failures = ?, run_at = ?, last_error = coalesce(?, last_error),
-                    lease_token = NULL, lease_until = NULL, updated_at = ? WHERE id = ?
+                    attempts = attempts - 1 + ?, lease_token = NULL, lease_until = NULL, updated_at = ?
+                WHERE id = ?
                 """,
             arguments: [
-                isDead ? 3 : 0, failures, now + pause, told.map { String($0.prefix(1_000)) }, now,
+                isDead ? 3 : 0, failures, now + pause, told.map { String($0.prefix(1_000)) }, begun, now,
                 lease.jobID,
             ])
         return .done
     }
+
+    /// A pause that a worker asked for, within a week.
+    private static func bounded(_ milliseconds: Int64) -> Int64 { max(0, min(milliseconds, 7 * 86_400_000)) }
 
     /// Doubles from half a second to five minutes, less up to half by chance, so that what failed together does not come
     /// back together.
@@ -264,18 +349,27 @@ extension BusStore {
 
     public func job(id: String) async throws -> Job? {
         try await pool.read { db in
-            try Row.fetchOne(db, sql: "SELECT * FROM job WHERE id = ?", arguments: [id]).map(Self.job)
+            try Row.fetchOne(db, sql: "SELECT \(jobColumns) FROM job WHERE id = ?", arguments: [id]).map(
+                Self.job)
         }
     }
 
     public func deadJobs(queue: String, before: String?, limit: Int) async throws -> [Job] {
         try await pool.read { db in
             // UUIDs of version 7 sort by the time that they were made.
-            try Row.fetchAll(
+            let rows = try Row.fetchCursor(
                 db,
-                sql: "SELECT * FROM job WHERE queue = ? AND state = 3 AND id < ? ORDER BY id DESC LIMIT ?",
-                arguments: [queue, before ?? "g", max(1, min(limit, JobLimits.batch))]
-            ).map(Self.job)
+                sql: """
+                    SELECT \(jobColumns) FROM job WHERE queue = ? AND state = 3 AND id < ? ORDER BY id DESC LIMIT ?
+                    """, arguments: [queue, before ?? "g", max(1, min(limit, JobLimits.batch))])
+            var found: [Job] = []
+            var bytes = 0
+            while bytes < JobLimits.answerBytes, let row = try rows.next() {
+                let job = Self.job(row)
+                bytes += job.payload.text.utf8.count + (job.result?.text.utf8.count ?? 0)
+                found.append(job)
+            }
+            return found
         }
     }
 
@@ -308,13 +402,17 @@ extension BusStore {
 
     private static func job(_ row: Row) -> Job {
         Job(
-            id: row["id"], queue: row["queue"], kind: row["kind"], payload: JSONText(checked: row["payload"]),
-            owner: row["owner"], priority: row["priority"], runAt: row["run_at"],
-            failureLimit: row["failure_limit"],
-            trace: Trace(requestID: row["correlation"], traceparent: row["traceparent"]),
-            state: states[row["state"]], attempts: row["attempts"], failures: row["failures"],
-            expiries: row["expiries"], lastError: row["last_error"],
-            result: (row["result"] as String?).map { JSONText(checked: $0) }, createdAt: row["created_at"],
-            updatedAt: row["updated_at"])
+            id: row[0], queue: row[1], kind: row[2], payload: JSONText(checked: row[3]), owner: row[4],
+            priority: row[5], runAt: row[6], failureLimit: row[7],
+            trace: Trace(requestID: row[8], traceparent: row[9]), state: states[row[10]], attempts: row[11],
+            failures: row[12], expiries: row[13], lastError: row[14],
+            result: (row[15] as String?).map { JSONText(checked: $0) }, createdAt: row[16], updatedAt: row[17]
+        )
     }
 }
+
+/// In the order in which `job` reads them: by number, since a lookup of each name takes longer than its value.
+private let jobColumns = """
+    id, queue, kind, payload, owner, priority, run_at, failure_limit, correlation, traceparent, state, attempts, \
+    failures, expiries, last_error, result, created_at, updated_at
+    """

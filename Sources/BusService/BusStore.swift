@@ -21,11 +21,14 @@ public struct BusStore: Sendable {
         public var compactedTopics: Set<String>
         public var groups: Int
         public var schemas: Int
+        /// Waits for events, and as many for jobs, that are open at once; one more is told that the bus is unavailable.
+        public var waits: Int
 
         public init(
-            waitingJobs: Int = 1_000_000, jobsPerOwner: Int = 1_000,
+            waitingJobs: Int = 1_000_000, jobsPerOwner: Int = 10_000,
             keptJobMilliseconds: Int64 = 7 * 86_400_000, keptEventMilliseconds: Int64 = 30 * 86_400_000,
-            compactedTopics: Set<String> = ["document"], groups: Int = 100, schemas: Int = 1_000
+            compactedTopics: Set<String> = ["document"], groups: Int = 100, schemas: Int = 1_000,
+            waits: Int = 1_024
         ) {
             self.waitingJobs = waitingJobs
             self.jobsPerOwner = jobsPerOwner
@@ -34,6 +37,7 @@ public struct BusStore: Sendable {
             self.compactedTopics = compactedTopics
             self.groups = groups
             self.schemas = schemas
+            self.waits = waits
         }
     }
 
@@ -41,8 +45,8 @@ public struct BusStore: Sendable {
     let commits: GroupCommit
     let limits: Limits
     let clock: @Sendable () -> Int64
-    let eventChanges = Changes()
-    let jobChanges = Changes()
+    let eventChanges: Changes
+    let jobChanges: Changes
     let shelf: Shelf
 
     /// `clock`: Unix milliseconds.
@@ -60,6 +64,8 @@ public struct BusStore: Sendable {
         commits = GroupCommit(pool)
         self.limits = limits
         self.clock = clock
+        eventChanges = Changes(waiterLimit: limits.waits)
+        jobChanges = Changes(waiterLimit: limits.waits)
         shelf = try Shelf(pool)
     }
 
@@ -130,6 +136,13 @@ public struct BusStore: Sendable {
                     ) STRICT;
                     """)
         }
+        migrator.registerMigration("2") { db in
+            try db.execute(sql: "CREATE TABLE room_probe (filler BLOB NOT NULL) STRICT")
+        }
+        migrator.registerMigration("3") { db in
+            // What is due is found by job_ready, priority by priority.
+            try db.execute(sql: "DROP INDEX job_due")
+        }
         return migrator
     }
 
@@ -149,6 +162,16 @@ public struct BusStore: Sendable {
 
     static func require(_ isRight: Bool, _ reason: String, _ detail: String) throws {
         guard isRight else { throw BackboneError.refused(Refusal(reason, detail)) }
+    }
+}
+
+extension BusStore {
+    /// Writes as much as a small request needs, and gives it back. Throws when the store has no room or takes no writes.
+    func takeRoom() async throws {
+        try await commits.write { db in
+            try db.execute(sql: "INSERT INTO room_probe VALUES (zeroblob(16384))")
+            try db.execute(sql: "DELETE FROM room_probe")
+        }
     }
 }
 

@@ -92,13 +92,18 @@ final class GroupCommit: Sendable {
             }
             for work in batch { work.end(nil) }
         } catch {
-            guard batch.count > 1 else {
-                batch[0].end(Self.told(error))
+            // Another process holds the store, for longer than it is waited for: each by itself would wait as long again.
+            guard batch.count > 1, !Self.isHeld(error) else {
+                for work in batch { work.end(Self.told(error)) }
                 return
             }
             // One of them failed and undid the others: each by itself, so that only the one is refused.
             for work in batch { await commit([work]) }
         }
+    }
+
+    private static func isHeld(_ error: any Error) -> Bool {
+        (error as? DatabaseError)?.resultCode == .SQLITE_BUSY
     }
 
     /// A disk that is full or read only is told apart: it is the machine's, and a readiness probe shows it.

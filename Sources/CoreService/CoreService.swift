@@ -1,8 +1,10 @@
+public import Backbone
 public import Foundation
 internal import HTTPTypes
 internal import Hummingbird
 public import Logging
 public import ServiceKit
+internal import ServiceLifecycle
 
 /// Documents: made, read, changed and deleted by their owner or an administrator.
 public struct CoreService: Sendable {
@@ -15,38 +17,35 @@ public struct CoreService: Sendable {
     private let now: @Sendable () -> Int64
     private let store: CoreStore
     private let verifier: TokenVerifier
-    private let bell = Doorbell()
-    private let relay: SearchRelay
+    private let background: [any Service]
 
-    /// `search`: Where the search service is; documents wait in the store while it is away.
+    /// `backbone`: Told of each change; while it is away, what it must be told waits in the store.
     /// `now`: Unix milliseconds; a day must not pass for a test to see it over.
     public init(
-        directory: URL, verifier: TokenVerifier, search: Origin, serviceToken: ServiceToken, log: Logger,
+        directory: URL, verifier: TokenVerifier, backbone: any Backbone, log: Logger,
         limits: CoreLimits = CoreLimits(), now: @escaping @Sendable () -> Int64 = { Timestamp.now }
     ) throws {
         self.limits = limits
         self.now = now
         store = try CoreStore(directory: directory, limits: limits)
         self.verifier = verifier
-        relay = SearchRelay(store: store, search: search, serviceToken: serviceToken, bell: bell, log: log)
+        let relay = OutboxRelay(
+            store.outbox, store: store.pool, backbone: backbone, schemas: DocumentNews.schemas, log: log)
+        background = try store.hasUntold() ? [relay, Backfill(store: store, log: log)] : [relay]
     }
 
     /// What it is run from.
     public var parts: ServiceParts {
         ServiceParts(
-            name: "core", background: [relay],
+            name: "core", openAPI: PackageResources.openapi_json, background: background,
             hindrances: {
                 var reasons: [String] = []
                 if !(await verifier.prepare()) { reasons.append("keys") }
-                if (try? await store.outboxCounts()) == nil { reasons.append("store") }
+                if (try? await store.gauges()) == nil { reasons.append("store") }
                 return reasons
             },
-            gauges: {
-                guard let counts = try? await store.outboxCounts() else { return [:] }
-                return ["outbox_waiting": counts.waiting, "outbox_set_aside": counts.setAside]
-            },
+            gauges: { (try? await store.gauges()) ?? [:] },
             addRoutes: { router in
-                Interface.addRoutes(router)
                 WebPage().addRoutes(router)
                 let documents = router.group("/api/v1/documents")
                 documents.post { request, call in try await add(request, call) }
@@ -162,7 +161,7 @@ public struct CoreService: Sendable {
     }
 
     private func origin(_ call: Call) -> ChangeOrigin {
-        ChangeOrigin(at: now(), requestID: call.requestID)
+        ChangeOrigin(at: now(), trace: call.trace)
     }
 
     private func draft(_ request: Request) async throws -> Draft {
@@ -185,10 +184,7 @@ public struct CoreService: Sendable {
 
     private func accepted(_ change: Change) throws -> Document {
         switch change {
-        case .done(let document):
-            bell.ring()
-            return document
-        case .repeated(let document): return document
+        case .done(let document), .repeated(let document): return document
         case .absent: throw Problem.notFound("document")
         case .keyReused:
             throw Problem(
@@ -205,9 +201,6 @@ public struct CoreService: Sendable {
         case .otherVersion:
             throw Problem(
                 .preconditionFailed, "version_differs", "The document has changed since that version.")
-        case .outboxFull:
-            throw Problem.retryLater(
-                .serviceUnavailable, "outbox_full", "Search has been away too long.", afterSeconds: 5)
         case .tooMany:
             throw Problem(
                 .forbidden, "too_many_documents",

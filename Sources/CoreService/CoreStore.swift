@@ -1,5 +1,7 @@
+internal import Backbone
 internal import Foundation
 internal import GRDB
+internal import Logging
 internal import ServiceKit
 
 /// A document.
@@ -17,8 +19,8 @@ struct Document: Sendable {
 struct ChangeOrigin: Sendable {
     /// Unix milliseconds.
     let at: Int64
-    /// The correlation id; search logs it too.
-    let requestID: String
+    /// Whoever works on what the change causes logs it too.
+    let trace: Trace
 }
 
 /// What became of a change.
@@ -32,33 +34,25 @@ enum Change: Sendable {
     case keyReused
     /// `If-Match` names another version (412).
     case otherVersion
-    /// More changes wait for search than the store will hold (503).
-    case outboxFull
     /// The owner has as many documents as one may have.
     case tooMany
     /// As many keyed requests are remembered as may be: of this owner (429), or of everybody (503).
     case tooManyKeys(ofOwner: Bool)
 }
 
-/// One document that search must still be told of.
-struct Handover: Sendable {
-    let documentID: String
-    let version: Int64
-    /// The correlation id of the change.
-    let requestID: String
-    /// `nil` when the document has been deleted.
-    let content: (owner: String, title: String, body: String)?
-}
-
-/// Core's own store: documents, and beside each change, in the same transaction, the note that search must be told.
+/// Core's own store: documents, and beside each change, in the same transaction, what others are told of it.
+///
+/// A change throws `Problem` where the outbox is full (503) or a document has no room in an event (413).
 struct CoreStore: Sendable {
     /// Seals the cursors of lists.
     let cursor: ListCursor
-    private let pool: DatabasePool
+    let outbox: Outbox
+    let pool: DatabasePool
     private let limits: CoreLimits
 
     init(directory: URL, limits: CoreLimits) throws {
         self.limits = limits
+        outbox = Outbox(limit: limits.outbox, limitBytes: limits.outboxBytes)
         pool = try Store.open(directory: directory, name: "core", migrations: Self.migrations)
         let key = try pool.read { db in
             try Data.fetchOne(db, sql: "SELECT value FROM secret WHERE name = 'cursor'")
@@ -66,11 +60,10 @@ struct CoreStore: Sendable {
         cursor = ListCursor(key: [UInt8](key ?? Data()))
     }
 
-    private static var migrations: DatabaseMigrator {
+    static var migrations: DatabaseMigrator {
         var migrator = DatabaseMigrator()
         migrator.registerMigration("1") { db in
-            // One outbox row a document: search wants its latest state only, so a document that changes a hundred times
-            // while search is away is handed over once.
+            // Core once told search alone, by an outbox of its own: one row a document.
             try db.execute(
                 sql: """
                     CREATE TABLE document (
@@ -117,6 +110,19 @@ struct CoreStore: Sendable {
             try db.execute(
                 sql: "INSERT INTO secret VALUES ('cursor', ?)", arguments: [Data(Bytes.random(32))])
         }
+        // Nothing of the old outbox is carried over as it was. Of what it held and of every other document the log of
+        // events knows nothing, and search makes its index of the log: each is told of once, as it then is. Deletions that
+        // waited go, since whoever reads the log never saw those documents.
+        migrator.registerMigration("3") { db in
+            try db.execute(
+                sql: """
+                    CREATE TABLE untold (document_id TEXT PRIMARY KEY, request_id TEXT) STRICT, WITHOUT ROWID;
+                    INSERT INTO untold SELECT document.id, outbox.request_id
+                        FROM document LEFT JOIN outbox ON outbox.document_id = document.id;
+                    DROP TABLE outbox;
+                    """)
+        }
+        Outbox.register(in: &migrator)
         return migrator
     }
 
@@ -141,7 +147,6 @@ struct CoreStore: Sendable {
                 guard ofOwner < limits.keysPerOwner else { return .tooManyKeys(ofOwner: true) }
                 guard try Self.tally(db, "keys") < limits.keys else { return .tooManyKeys(ofOwner: false) }
             }
-            guard try hasRoom(db) else { return .outboxFull }
             guard try Self.tally(db, "documents:" + owner) < limits.documentsPerOwner else { return .tooMany }
             let document = document(Identifier.make(at: now), at: now)
             try db.execute(
@@ -155,7 +160,7 @@ struct CoreStore: Sendable {
                         INSERT INTO keyed_request (owner, key, digest, document_id, made_at) VALUES (?, ?, ?, ?, ?)
                         """, arguments: [owner, keyed.key, Data(keyed.digest), document.id, now])
             }
-            try Self.enqueue(db, document.id, version: document.version, isDeletion: false, origin: origin)
+            try tell(db, .created, document, origin)
             return .done(document)
         }
     }
@@ -168,21 +173,9 @@ struct CoreStore: Sendable {
     /// `owner`: `nil` lists everybody's.
     /// `before`: Only documents made before the one with this id.
     func list(owner: String?, before: String?, limit: Int) async throws -> [Document] {
-        var conditions: [String] = []
-        var arguments: [String: (any DatabaseValueConvertible)?] = ["limit": limit]
-        if let owner {
-            conditions.append("owner = :owner")
-            arguments["owner"] = owner
-        }
-        if let before {
-            conditions.append("id < :before")
-            arguments["before"] = before
-        }
-        let filter = conditions.isEmpty ? "" : "WHERE " + conditions.joined(separator: " AND ")
-        let sql = "SELECT * FROM document \(filter) ORDER BY id DESC LIMIT :limit"
-        let statementArguments = StatementArguments(arguments)
-        return try await pool.read { db in
-            try Row.fetchAll(db, sql: sql, arguments: statementArguments).map(Self.document)
+        try await pool.read { db in
+            try RowFilter.newest(db, of: "document", owner: owner, before: before, limit: limit).map(
+                Self.document)
         }
     }
 
@@ -193,14 +186,13 @@ struct CoreStore: Sendable {
         try await pool.write { db -> Change in
             guard let old = try Self.document(db, id: id), caller.mayActFor(old.owner) else { return .absent }
             guard Self.isExpected(old, expected) else { return .otherVersion }
-            guard try hasRoom(db) else { return .outboxFull }
             let new = Document(
                 id: id, owner: old.owner, title: title, body: body, version: old.version + 1,
                 createdAt: old.createdAt, updatedAt: origin.at)
             try db.execute(
                 sql: "UPDATE document SET title = ?, body = ?, version = ?, updated_at = ? WHERE id = ?",
                 arguments: [title, body, new.version, origin.at, id])
-            try Self.enqueue(db, id, version: new.version, isDeletion: false, origin: origin)
+            try tell(db, .updated, new, origin)
             return .done(new)
         }
     }
@@ -211,58 +203,26 @@ struct CoreStore: Sendable {
         try await pool.write { db -> Change in
             guard let old = try Self.document(db, id: id), caller.mayActFor(old.owner) else { return .absent }
             guard Self.isExpected(old, expected) else { return .otherVersion }
-            guard try hasRoom(db) else { return .outboxFull }
             try db.execute(sql: "DELETE FROM document WHERE id = ?", arguments: [id])
-            try Self.enqueue(db, id, version: old.version + 1, isDeletion: true, origin: origin)
+            let gone = Document(
+                id: id, owner: old.owner, title: "", body: "", version: old.version + 1,
+                createdAt: old.createdAt, updatedAt: origin.at)
+            try tell(db, .deleted, gone, origin)
             return .done(old)
         }
     }
 
-    /// The longest-waiting notes for search, with what they are to say.
-    func dueHandovers(limit: Int) async throws -> [Handover] {
-        try await pool.read { db in
-            try Row.fetchAll(
-                db,
-                sql: """
-                    SELECT outbox.document_id, outbox.version, outbox.is_deletion, outbox.request_id,
-                        document.owner, document.title, document.body
-                    FROM outbox LEFT JOIN document ON document.id = outbox.document_id
-                    WHERE outbox.refusal IS NULL ORDER BY outbox.queued_at LIMIT ?
-                    """, arguments: [limit]
-            ).map { row in
-                let isDeletion: Bool = row["is_deletion"]
-                return Handover(
-                    documentID: row["document_id"], version: row["version"], requestID: row["request_id"],
-                    content: isDeletion ? nil : (row["owner"], row["title"], row["body"]))
-            }
-        }
+    /// Of what waits in the outbox and what is parked, for the metrics.
+    func gauges() async throws -> [String: Int] {
+        try await pool.read { db in try outbox.gauges(db) }
     }
 
-    /// Search has it. A note of a later change stays.
-    func finish(_ handover: Handover) async throws {
-        try await pool.write { db in
-            try db.execute(
-                sql: "DELETE FROM outbox WHERE document_id = ? AND version = ?",
-                arguments: [handover.documentID, handover.version])
-        }
-    }
-
-    /// Search will never take it as it is: it is set aside, so that it holds up no other, until the document changes.
-    func setAside(_ handover: Handover, refusal: String) async throws {
-        try await pool.write { db in
-            try db.execute(
-                sql: "UPDATE outbox SET refusal = ? WHERE document_id = ? AND version = ?",
-                arguments: [refusal, handover.documentID, handover.version])
-        }
-    }
-
-    /// How many notes wait for search, and how many were set aside.
-    func outboxCounts() async throws -> (waiting: Int, setAside: Int) {
-        try await pool.read { db in
-            let waiting = try Int.fetchOne(db, sql: "SELECT count(*) FROM outbox WHERE refusal IS NULL") ?? 0
-            let all = try Int.fetchOne(db, sql: "SELECT count(*) FROM outbox") ?? 0
-            return (waiting, all - waiting)
-        }
+    private func tell(
+        _ db: Database, _ kind: DocumentNews.Kind, _ document: Document, _ origin: ChangeOrigin
+    ) throws {
+        let event = try DocumentNews.event(kind, document, origin)
+        let job = kind == .deleted ? nil : DocumentNews.job(document, origin)
+        try outbox.append(db, events: [event], jobs: job.map { [$0] } ?? [])
     }
 
     private enum Earlier {
@@ -298,26 +258,11 @@ struct CoreStore: Sendable {
         try Int.fetchOne(db, sql: "SELECT count FROM tally WHERE name = ?", arguments: [name]) ?? 0
     }
 
-    private func hasRoom(_ db: Database) throws -> Bool {
-        try Int.fetchOne(db, sql: "SELECT count(*) FROM outbox WHERE refusal IS NULL") ?? 0 < limits.outbox
-    }
-
-    private static func enqueue(
-        _ db: Database, _ id: String, version: Int64, isDeletion: Bool, origin: ChangeOrigin
-    ) throws {
-        try db.execute(
-            sql: """
-                INSERT INTO outbox (document_id, version, is_deletion, queued_at, request_id) VALUES (?, ?, ?, ?, ?)
-                ON CONFLICT (document_id) DO UPDATE SET version = excluded.version,
-                    is_deletion = excluded.is_deletion, request_id = excluded.request_id, refusal = NULL
-                """, arguments: [id, version, isDeletion, origin.at, origin.requestID])
-    }
-
     private static func isExpected(_ document: Document, _ expected: EntityTagList?) -> Bool {
         expected?.matchesStrongly(EntityTag.text(version: document.version)) ?? true
     }
 
-    private static func document(_ db: Database, id: String) throws -> Document? {
+    static func document(_ db: Database, id: String) throws -> Document? {
         try Row.fetchOne(db, sql: "SELECT * FROM document WHERE id = ?", arguments: [id]).map(document)
     }
 

@@ -55,7 +55,7 @@ struct SearchQuery: Sendable {
             throw Self.refused("type must have from 1 to \(Self.typeLimitBytes) bytes.")
         }
         updatedAfter = try request.queryText("updatedAfter").map { text in
-            guard let time = Self.time(text) else {
+            guard let time = Timestamp.milliseconds(text) else {
                 throw Self.refused("updatedAfter must be a time as 2026-01-02T03:04:05Z.")
             }
             return time
@@ -81,17 +81,6 @@ struct SearchQuery: Sendable {
             updatedAfter.map(String.init) ?? "", String(generation),
         ]
         return Array(Bytes.sha256(parts.joined(separator: "\u{0}").utf8).prefix(8))
-    }
-
-    private static func time(_ text: String) -> Int64? {
-        guard text.utf8.count <= 32 else { return nil }
-        for withFraction in [false, true] {
-            let style = Date.ISO8601FormatStyle(includingFractionalSeconds: withFraction)
-            if let date = try? style.parse(text) {
-                return Int64((date.timeIntervalSince1970 * 1_000).rounded())
-            }
-        }
-        return nil
     }
 
     private static func refused(_ detail: String) -> Problem { Problem(.badRequest, "invalid_query", detail) }

@@ -23,6 +23,8 @@ struct SearchAnswer: Encodable, Sendable {
     let total: Int
     /// Whether more match than were counted and ranked.
     let isTotalCapped: Bool
+    /// Whether the index has ever been at the end of the log. Until then, after its store was lost, more may match.
+    let isIndexWhole: Bool
     let hits: [Hit]
     /// `nil` on the last page.
     let nextCursor: String?
@@ -43,7 +45,8 @@ extension SearchStore {
     /// Throws `Problem` 400 for a cursor that does not fit.
     func search(_ query: SearchQuery) async throws -> SearchAnswer {
         try await pool.read { db in
-            let generation = try Self.standing(db).serving
+            let standing = try Self.standing(db)
+            let generation = standing.serving
             let fingerprint = query.fingerprint(generation: generation)
             if let cursor = query.cursor, cursor.fingerprint != fingerprint { throw SearchCursor.refusal }
             let page = try Self.page(db, query, generation: generation)
@@ -56,6 +59,7 @@ extension SearchStore {
             }
             return SearchAnswer(
                 total: min(page.total, Self.candidateLimit), isTotalCapped: page.total > Self.candidateLimit,
+                isIndexWhole: standing.isWhole,
                 hits: hits,
                 nextCursor: page.places.count > query.limit
                     ? hits.last.map { SearchCursor(after: $0.id, fingerprint: fingerprint).text } : nil)

@@ -1,12 +1,21 @@
+internal import Backbone
 internal import Foundation
 internal import GRDB
 internal import ServiceKit
 
 /// The search service's own store: the documents, an FTS5 index over them, and where the index stands.
 ///
-/// Every row belongs to a generation. One generation is searched; a rebuild fills the next from the event log, and takes its
-/// place when it is whole, so that nothing half-built is ever searched.
+/// Every row belongs to a generation. One generation is searched, and changed by each event. A rebuild fills another from the
+/// beginning of the log beside it, which takes its place when it is as far, so that a rebuild is never seen half done and the
+/// index goes on following the log meanwhile.
 struct SearchStore: Sendable {
+    /// The groups of consumers as the log knows them.
+    enum Group {
+        static let serving = "search"
+        /// Only while there is a rebuild, so that nothing goes from the log that it has yet to read.
+        static let rebuild = "search-rebuild"
+    }
+
     /// A deletion is remembered so long, lest a late event brings the document back.
     static let tombstoneMilliseconds: Int64 = 24 * 3_600 * 1_000
     /// Rows of a generation that is no longer searched go in pieces, so that no change waits for all of them.
@@ -18,7 +27,7 @@ struct SearchStore: Sendable {
         pool = try Store.open(directory: directory, name: "search", migrations: Self.migrations)
     }
 
-    private static var migrations: DatabaseMigrator {
+    static var migrations: DatabaseMigrator {
         var migrator = DatabaseMigrator()
         // Search once kept documents without generations. They are not carried over: the event log brings them back.
         migrator.registerMigration("generations") { db in
@@ -51,6 +60,8 @@ struct SearchStore: Sendable {
                 table.column("body")
             }
         }
+        // A store that knew no events begins at the first: what it holds stays, and versions tell which is newer.
+        EventConsumer.register(in: &migrator)
         return migrator
     }
 
@@ -62,18 +73,13 @@ struct SearchStore: Sendable {
 
     // MARK: - Changes
 
-    /// Takes a change into the generation that is being filled, unless a newer one came first.
-    static func apply(_ db: Database, id: String, _ change: DocumentChange) throws {
-        let generation = try standing(db).building
+    /// Takes a change into a generation, unless a newer one came first.
+    static func apply(_ db: Database, id: String, _ change: DocumentChange, generation: Int64) throws {
         switch change {
         case .stored(let document): try store(db, id: id, document, generation: generation)
         case .removed(let version, let at):
             try remove(db, id: id, version: version, at: at, generation: generation)
         }
-    }
-
-    func apply(id: String, _ change: DocumentChange) async throws {
-        try await pool.write { db in try Self.apply(db, id: id, change) }
     }
 
     private static func store(
@@ -101,8 +107,10 @@ struct SearchStore: Sendable {
     private static func remove(
         _ db: Database, id: String, version: Int64, at time: Int64, generation: Int64
     ) throws {
+        // Of this generation: what is long ago for one is not yet for another that reads the log from its beginning.
         try db.execute(
-            sql: "DELETE FROM tombstone WHERE deleted_at < ?", arguments: [time - tombstoneMilliseconds])
+            sql: "DELETE FROM tombstone WHERE generation = ? AND deleted_at < ?",
+            arguments: [generation, time - tombstoneMilliseconds])
         try db.execute(
             sql: """
                 INSERT INTO tombstone (generation, id, version, deleted_at) VALUES (?, ?, ?, ?)
@@ -120,16 +128,16 @@ struct SearchStore: Sendable {
     struct Standing: Equatable, Sendable {
         /// The generation that is searched.
         let serving: Int64
-        /// The one that changes go into; another than `serving` while the index is rebuilt.
+        /// The one that a rebuild fills; the same as `serving` while there is none.
         let building: Int64
-        /// Whether `serving` has ever seen the whole log.
+        /// Whether `serving` has ever seen the end of the log.
         let isWhole: Bool
 
         var isRebuilding: Bool { building != serving }
     }
 
     static func standing(_ db: Database) throws -> Standing {
-        guard let row = try Row.fetchOne(db, sql: "SELECT * FROM standing") else {
+        guard let row = try Row.fetchOne(db.cachedStatement(sql: "SELECT * FROM standing")) else {
             throw DatabaseError(message: "the store does not say where the index stands")
         }
         return Standing(serving: row["serving"], building: row["building"], isWhole: row["is_whole"])
@@ -139,36 +147,44 @@ struct SearchStore: Sendable {
         try await pool.read { db in try Self.standing(db) }
     }
 
-    /// Changes go into a new generation from here on; the log must be read from its beginning in the same transaction.
-    /// Returns whether a rebuild was begun; one at a time.
+    /// The generation that is searched has seen the end of the log.
+    static func markWhole(_ db: Database) throws {
+        try db.execute(sql: "UPDATE standing SET is_whole = 1 WHERE NOT is_whole")
+    }
+
+    /// Begins a generation from the beginning of the log. Returns `false` when there is one under way: one at a time.
     static func beginRebuild(_ db: Database) throws -> Bool {
         guard !(try standing(db)).isRebuilding else { return false }
         try db.execute(sql: "UPDATE standing SET building = serving + 1")
+        try EventConsumer.reset(db, group: Group.rebuild)
         return true
     }
 
-    /// The whole log has been read: what was built is what is searched.
-    static func finishBuilding(_ db: Database) throws {
-        try db.execute(
-            sql:
-                "UPDATE standing SET serving = building, is_whole = 1 WHERE serving <> building OR NOT is_whole"
-        )
+    /// What was built is what is searched from here on, once it is as far as what it replaces: changes that are seen do not
+    /// vanish again.
+    static func finishRebuild(_ db: Database) throws {
+        guard try standing(db).isRebuilding,
+            try EventConsumer.position(db, group: Group.rebuild)
+                >= EventConsumer.position(db, group: Group.serving)
+        else { return }
+        try db.execute(sql: "UPDATE standing SET serving = building, is_whole = 1")
+        try EventConsumer.replace(db, group: Group.serving, by: Group.rebuild)
     }
 
     /// Removes what belongs to a generation that is neither searched nor built, a piece at a time.
     func sweep() async throws {
-        var isDone = false
-        while !isDone {
-            isDone = try await pool.write { db in
-                let old =
-                    "generation NOT IN (SELECT serving FROM standing UNION SELECT building FROM standing)"
-                try db.execute(
-                    sql: """
-                        DELETE FROM document WHERE number IN (SELECT number FROM document WHERE \(old) LIMIT ?)
-                        """, arguments: [Self.sweepRows])
-                let removed = db.changesCount
-                try db.execute(sql: "DELETE FROM tombstone WHERE \(old)")
-                return removed < Self.sweepRows
+        let old = "generation < (SELECT serving FROM standing)"
+        for key in [
+            "document WHERE number IN (SELECT number FROM document",
+            "tombstone WHERE (generation, id) IN (SELECT generation, id FROM tombstone",
+        ] {
+            var removed = Self.sweepRows
+            while removed == Self.sweepRows {
+                removed = try await pool.write { db in
+                    try db.execute(
+                        sql: "DELETE FROM \(key) WHERE \(old) LIMIT ?)", arguments: [Self.sweepRows])
+                    return db.changesCount
+                }
             }
         }
     }

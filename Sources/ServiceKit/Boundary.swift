@@ -66,6 +66,8 @@ public struct Boundary: HTTPResponder {
     ) {
         // Probes come every few seconds for ever and say nothing of the traffic.
         let isProbe = ["/healthz", "/readyz", "/metrics"].contains(request.uri.path)
+        let isQuiet = isProbe || (call.notes.isRoutine && response.status.code < 400)
+        guard !isQuiet || call.logger.logLevel <= .debug else { return }
         var metadata: Logger.Metadata = [
             "method": .string(request.method.rawValue), "path": .string(request.uri.path),
             "status": .stringConvertible(response.status.code),
@@ -73,7 +75,7 @@ public struct Boundary: HTTPResponder {
         ]
         if let reason { metadata["reason"] = .string(reason) }
         if let subject = call.notes.subject { metadata["subject"] = .string(subject) }
-        call.logger.log(level: isProbe ? .debug : .info, "request", metadata: metadata)
+        call.logger.log(level: isQuiet ? .debug : .info, "request", metadata: metadata)
     }
 }
 

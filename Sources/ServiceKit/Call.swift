@@ -39,10 +39,17 @@ public struct Call: RequestContext {
 /// Filled by the handlers of a call, read once by the log line.
 public final class CallNotes: Sendable {
     private let subjectCell = Mutex<String?>(nil)
+    private let routineCell = Mutex(false)
 
     /// Who the verified token says is calling.
     public var subject: String? {
         get { subjectCell.withLock { $0 } }
         set { subjectCell.withLock { $0 = newValue } }
+    }
+
+    /// Comes many times a second for ever, and its success says nothing: logged for who debugs, unless it fails.
+    public var isRoutine: Bool {
+        get { routineCell.withLock { $0 } }
+        set { routineCell.withLock { $0 = newValue } }
     }
 }

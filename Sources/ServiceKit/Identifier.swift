@@ -11,13 +11,26 @@ public enum Identifier {
         }
         bytes[6] = (bytes[6] & 0x0F) | 0x70
         bytes[8] = (bytes[8] & 0x3F) | 0x80
-        let text = Array(Bytes.hex(bytes))
-        return [0..<8, 8..<12, 12..<16, 16..<20, 20..<32].map { String(text[$0]) }.joined(separator: "-")
+        var text: [UInt8] = []
+        text.reserveCapacity(36)
+        for (index, byte) in bytes.enumerated() {
+            if index == 4 || index == 6 || index == 8 || index == 10 { text.append(UInt8(ascii: "-")) }
+            text.append(Bytes.hexDigit(byte >> 4))
+            text.append(Bytes.hexDigit(byte & 15))
+        }
+        return String(decoding: text, as: UTF8.self)
     }
 
     /// Whether `text` has the canonical form that `make` gives, of any version.
-    public static func isValid(_ text: some StringProtocol) -> Bool {
-        let bytes = Array(text.utf8)
+    public static func isValid(_ text: some StringProtocol) -> Bool { isValid(String(text)) }
+
+    /// The same for the most frequent case: the generic one is not specialised across rooms.
+    public static func isValid(_ text: String) -> Bool {
+        var text = text
+        return text.withUTF8(isValid)
+    }
+
+    private static func isValid(_ bytes: UnsafeBufferPointer<UInt8>) -> Bool {
         guard bytes.count == 36 else { return false }
         for (index, byte) in bytes.enumerated() {
             switch (index, byte) {

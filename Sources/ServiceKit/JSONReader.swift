@@ -116,6 +116,32 @@ public struct JSONReader {
         return name
     }
 
+    /// The same, for who compares the name and does not keep it: no text is made of it.
+    package mutating func nextName() throws(Failure) -> Name? {
+        guard try step(to: UInt8(ascii: "}")) else { return nil }
+        guard try peek() == UInt8(ascii: "\"") else { throw failure(.unexpected) }
+        let start = index + 1
+        let hasEscapes = try passString()
+        let inner = start..<(index - 1)
+        let name = Name(
+            bytes: UnsafeBufferPointer(rebasing: bytes[inner]), text: hasEscapes ? try unescaped(inner) : nil)
+        try colon()
+        return name
+    }
+
+    /// A member's name, to be compared with those that are known. Use it before the reader's bytes are gone.
+    package struct Name {
+        fileprivate let bytes: UnsafeBufferPointer<UInt8>
+        /// Where it was written with escapes.
+        fileprivate let text: String?
+
+        package static func ~= (known: StaticString, name: Name) -> Bool {
+            if let text = name.text { return text == known.description }
+            return name.bytes.count == known.utf8CodeUnitCount
+                && memcmp(name.bytes.baseAddress ?? known.utf8Start, known.utf8Start, name.bytes.count) == 0
+        }
+    }
+
     private mutating func nextMemberPassed() throws(Failure) -> Bool {
         guard try step(to: UInt8(ascii: "}")) else { return false }
         try passString()
@@ -141,9 +167,34 @@ public struct JSONReader {
 
     /// A whole number that fits; anything else is `badNumber`.
     package mutating func integer() throws(Failure) -> Int64 {
+        skipSpace()
+        if let number = plainInteger() { return number }
         let start = index
         guard let number = try number().asInteger else { throw Failure(reason: .badNumber, offset: start) }
         return number
+    }
+
+    /// Most numbers: up to 18 digits, which fit, without fraction and exponent. `nil`, and nothing passed over, for any other.
+    private mutating func plainInteger() -> Int64? {
+        var place = index
+        let isNegative = place < bytes.count && bytes[place] == UInt8(ascii: "-")
+        if isNegative { place += 1 }
+        let first = place
+        var number: Int64 = 0
+        while place < bytes.count, case let digit = bytes[place] &- UInt8(ascii: "0"), digit < 10 {
+            guard place - first < 18 else { return nil }
+            number = number &* 10 &+ Int64(digit)
+            place += 1
+        }
+        guard place > first, bytes[first] != UInt8(ascii: "0") || place == first + 1 else { return nil }
+        if place < bytes.count {
+            switch bytes[place] {
+            case UInt8(ascii: "."), UInt8(ascii: "e"), UInt8(ascii: "E"): return nil
+            default: break
+            }
+        }
+        index = place
+        return isNegative ? -number : number
     }
 
     /// Whether the next value is `null`, which is then passed over.
@@ -256,7 +307,9 @@ public struct JSONReader {
         guard try peek() == UInt8(ascii: "\"") else { throw failure(.unexpected) }
         index += 1
         var hasEscapes = false
-        while index < bytes.count {
+        while true {
+            index = JSONScan.plainEnd(bytes, from: index)
+            guard index < bytes.count else { break }
             switch bytes[index] {
             case UInt8(ascii: "\""):
                 index += 1
@@ -264,8 +317,7 @@ public struct JSONReader {
             case UInt8(ascii: "\\"):
                 hasEscapes = true
                 try passEscape()
-            case 0..<0x20: throw failure(.badText)
-            default: index += 1
+            default: throw failure(.badText)
             }
         }
         throw failure(.endedEarly)
@@ -356,137 +408,4 @@ public struct JSONReader {
     }
 
     private func failure(_ reason: Failure.Reason) -> Failure { Failure(reason: reason, offset: index) }
-}
-
-/// Puts a JSON text together. The caller keeps members and items in order; commas come by themselves.
-public struct JSONWriter {
-    package private(set) var bytes: [UInt8] = []
-    private var needsComma = false
-
-    package init(capacityBytes: Int = 256) { bytes.reserveCapacity(capacityBytes) }
-
-    package var text: String { String(decoding: bytes, as: UTF8.self) }
-
-    package mutating func beginObject() { begin(UInt8(ascii: "{")) }
-    package mutating func endObject() { end(UInt8(ascii: "}")) }
-    package mutating func beginList() { begin(UInt8(ascii: "[")) }
-    package mutating func endList() { end(UInt8(ascii: "]")) }
-
-    /// The name of the member that is written next.
-    package mutating func name(_ name: StaticString) {
-        comma()
-        bytes.append(UInt8(ascii: "\""))
-        bytes.append(contentsOf: UnsafeBufferPointer(start: name.utf8Start, count: name.utf8CodeUnitCount))
-        bytes.append(UInt8(ascii: "\""))
-        bytes.append(UInt8(ascii: ":"))
-        needsComma = false
-    }
-
-    package mutating func member(_ name: StaticString, _ value: String) {
-        self.name(name)
-        string(value)
-    }
-
-    package mutating func member(_ name: StaticString, _ value: Int64) {
-        self.name(name)
-        integer(value)
-    }
-
-    package mutating func member(_ name: StaticString, _ value: Bool) {
-        self.name(name)
-        plain(value ? "true" : "false")
-    }
-
-    /// Nothing at all when there is no value.
-    package mutating func member(_ name: StaticString, _ value: String?) {
-        guard let value else { return }
-        member(name, value)
-    }
-
-    package mutating func member(_ name: StaticString, _ value: JSONText?) {
-        guard let value else { return }
-        self.name(name)
-        raw(value.text)
-    }
-
-    package mutating func integer(_ value: Int64) { plain(String(value)) }
-
-    /// A text that is JSON already.
-    package mutating func raw(_ text: String) { plain(text) }
-
-    package mutating func string(_ text: String) {
-        comma()
-        bytes.append(UInt8(ascii: "\""))
-        var text = text
-        text.withUTF8 { buffer in
-            var start = 0
-            for (place, byte) in buffer.enumerated()
-            where byte < 0x20 || byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") {
-                bytes.append(contentsOf: buffer[start..<place])
-                start = place + 1
-                escape(byte)
-            }
-            bytes.append(contentsOf: buffer[start...])
-        }
-        bytes.append(UInt8(ascii: "\""))
-        needsComma = true
-    }
-
-    package mutating func value(_ value: JSONValue) {
-        switch value {
-        case .null: plain("null")
-        case .truth(let truth): plain(truth ? "true" : "false")
-        case .integer(let number): integer(number)
-        // JSON has no word for what is not finite; a reader of ours never makes such a number.
-        case .number(let number): plain(number.isFinite ? "\(number)" : "null")
-        case .text(let text): string(text)
-        case .list(let items):
-            beginList()
-            for item in items { self.value(item) }
-            endList()
-        case .object(let members):
-            beginObject()
-            for (name, member) in members.sorted(by: { $0.key < $1.key }) {
-                string(name)
-                bytes.append(UInt8(ascii: ":"))
-                needsComma = false
-                self.value(member)
-            }
-            endObject()
-        }
-    }
-
-    private mutating func escape(_ byte: UInt8) {
-        bytes.append(UInt8(ascii: "\\"))
-        switch byte {
-        case UInt8(ascii: "\""), UInt8(ascii: "\\"): bytes.append(byte)
-        case 0x0A: bytes.append(UInt8(ascii: "n"))
-        case 0x0D: bytes.append(UInt8(ascii: "r"))
-        case 0x09: bytes.append(UInt8(ascii: "t"))
-        default:
-            bytes.append(contentsOf: "u00".utf8)
-            bytes.append(contentsOf: Bytes.hex([byte]).utf8)
-        }
-    }
-
-    private mutating func plain(_ text: String) {
-        comma()
-        bytes.append(contentsOf: text.utf8)
-        needsComma = true
-    }
-
-    private mutating func begin(_ byte: UInt8) {
-        comma()
-        bytes.append(byte)
-        needsComma = false
-    }
-
-    private mutating func end(_ byte: UInt8) {
-        bytes.append(byte)
-        needsComma = true
-    }
-
-    private mutating func comma() {
-        if needsComma { bytes.append(UInt8(ascii: ",")) }
-    }
 }

@@ -1,7 +1,6 @@
 public import Foundation
 internal import NIOCore
 internal import NIOHTTP1
-internal import NIOPosix
 internal import Synchronization
 
 /// An `http` address of another service. It can be made before the port is known, and told it later.
@@ -9,7 +8,7 @@ public final class Origin: Sendable {
     private let cell: Mutex<Target?>
 
     /// Where a request goes.
-    public struct Target: Equatable, Sendable {
+    public struct Target: Hashable, Sendable {
         public let host: String
         public let port: Int
         /// Put before each path; empty or begins with a slash.
@@ -42,7 +41,7 @@ public final class Origin: Sendable {
     }
 }
 
-/// Asks another service over HTTP/1.1, one connection a request.
+/// Asks other services over HTTP/1.1. Connections are kept for the next request of the same client.
 public struct OutboundClient: Sendable {
     /// An answer, its body whole.
     public struct Answer: Sendable {
@@ -68,77 +67,69 @@ public struct OutboundClient: Sendable {
     }
 
     private let timeout: Duration
+    private let connectTimeout: Duration
     private let answerLimitBytes: Int
+    private let shelf = ConnectionShelf()
 
-    public init(timeout: Duration = .seconds(5), answerLimitBytes: Int = 1 << 20) {
+    /// `connectTimeout`: A part of `timeout`: where nobody takes the connection, another attempt may do better.
+    public init(
+        timeout: Duration = .seconds(5), connectTimeout: Duration = .seconds(2),
+        answerLimitBytes: Int = 1 << 20
+    ) {
         self.timeout = timeout
+        self.connectTimeout = connectTimeout
         self.answerLimitBytes = answerLimitBytes
     }
 
     /// Sends one request and reads its answer whole.
     /// `path`: Begins with a slash, percent-encoded.
+    /// `timeout`: Of this request; `nil` means the client's.
+    /// `isRepeatable`: Whether it does no harm twice; `nil` means what the method says (RFC 9110 §9.2.2). Such a request is
+    ///   sent once more when a kept connection ends before a byte of the answer: the other side had closed it meanwhile.
     public func send(
-        _ method: String, _ origin: Origin, _ path: String, fields: [(String, String)] = [], body: Data? = nil
+        _ method: String, _ origin: Origin, _ path: String, fields: [(String, String)] = [],
+        body: Data? = nil, timeout: Duration? = nil, isRepeatable: Bool? = nil
     ) async throws -> Answer {
         guard let target = origin.target else { throw Failure.unknownOrigin }
-        return try await withThrowingTaskGroup(of: Answer.self) { group in
-            group.addTask { try await exchange(method, target, path, fields: fields, body: body) }
-            group.addTask {
-                try await Task.sleep(for: timeout)
-                throw Failure.timedOut
+        let request = OutboundRequest(
+            head: head(method, target, path, fields: fields, body: body), body: body,
+            answerLimitBytes: answerLimitBytes)
+        let deadline = NIODeadline.now() + TimeAmount(timeout ?? self.timeout)
+        let isRepeatable = isRepeatable ?? ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"].contains(method)
+        if let kept = shelf.take(target) {
+            do {
+                return try await exchange(request, kept, target, deadline)
+            } catch OutboundConnection.Fault.endedUnanswered where isRepeatable && !Task.isCancelled {
+            } catch OutboundConnection.Fault.endedUnanswered {
+                throw Failure.endedEarly
             }
-            defer { group.cancelAll() }
-            guard let answer = try await group.next() else { throw Failure.endedEarly }
-            return answer
+        }
+        do {
+            let connection = try await OutboundConnection.open(target, deadline, atMost: connectTimeout)
+            return try await exchange(request, connection, target, deadline)
+        } catch OutboundConnection.Fault.endedUnanswered {
+            throw Failure.endedEarly
         }
     }
 
     private func exchange(
-        _ method: String, _ target: Origin.Target, _ path: String, fields: [(String, String)], body: Data?
+        _ request: OutboundRequest, _ connection: OutboundConnection, _ target: Origin.Target,
+        _ deadline: NIODeadline
     ) async throws -> Answer {
-        let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
-            .connectTimeout(.seconds(2))
-            .connect(host: target.host, port: target.port) { channel in
-                channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHTTPClientHandlers()
-                    return try NIOAsyncChannel<HTTPClientResponsePart, HTTPClientRequestPart>(
-                        wrappingChannelSynchronously: channel)
-                }
-            }
-        return try await channel.executeThenClose { inbound, outbound in
-            var headers = HTTPHeaders(fields)
-            let host = target.host.contains(":") ? "[\(target.host)]" : target.host
-            headers.replaceOrAdd(name: "Host", value: "\(host):\(target.port)")
-            headers.replaceOrAdd(name: "Connection", value: "close")
-            if let body { headers.replaceOrAdd(name: "Content-Length", value: String(body.count)) }
-            let head = HTTPRequestHead(
-                version: .http1_1, method: HTTPMethod(rawValue: method), uri: target.path + path,
-                headers: headers)
-            try await outbound.write(.head(head))
-            if let body { try await outbound.write(.body(.byteBuffer(ByteBuffer(bytes: body)))) }
-            try await outbound.write(.end(nil))
-            return try await answer(inbound)
-        }
+        let outcome = try await connection.exchange(request, deadline)
+        if outcome.mayGoOn { shelf.put(connection, target) } else { connection.close() }
+        return outcome.answer
     }
 
-    private func answer(_ inbound: NIOAsyncChannelInboundStream<HTTPClientResponsePart>) async throws
-        -> Answer
-    {
-        var head: HTTPResponseHead?
-        var body = Data()
-        for try await part in inbound {
-            switch part {
-            case .head(let found): head = found
-            case .body(let buffer):
-                guard body.count + buffer.readableBytes <= answerLimitBytes else { throw Failure.tooLong }
-                body.append(contentsOf: buffer.readableBytesView)
-            case .end:
-                guard let head else { throw Failure.endedEarly }
-                return Answer(
-                    status: Int(head.status.code),
-                    fields: head.headers.map { (name: $0.name, value: $0.value) }, body: body)
-            }
-        }
-        throw Failure.endedEarly
+    private func head(
+        _ method: String, _ target: Origin.Target, _ path: String, fields: [(String, String)], body: Data?
+    ) -> HTTPRequestHead {
+        var headers = HTTPHeaders(fields)
+        let host = target.host.contains(":") ? "[\(target.host)]" : target.host
+        headers.replaceOrAdd(name: "Host", value: "\(host):\(target.port)")
+        if let body { headers.replaceOrAdd(name: "Content-Length", value: String(body.count)) }
+        return HTTPRequestHead(
+            version: .http1_1, method: HTTPMethod(rawValue: method), uri: target.path + path, headers: headers
+        )
     }
 }

@@ -39,10 +39,17 @@ public struct ServiceLog: LogHandler {
             members[key] = Value(value)
         }
         if let error = event.error { members["error"] = .text(String(describing: error)) }
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        guard let line = try? encoder.encode(members) else { return }
-        write([UInt8](line) + [UInt8(ascii: "\n")])
+        var writer = JSONWriter()
+        writer.beginObject()
+        for (name, value) in members.sorted(by: { $0.key < $1.key }) {
+            writer.name(name)
+            switch value {
+            case .text(let text): writer.string(text)
+            case .number(let number): writer.integer(number)
+            }
+        }
+        writer.endObject()
+        write(writer.bytes + [UInt8(ascii: "\n")])
     }
 
     /// One `write(2)` a line: lines of several threads never mix. What the pipe does not take is lost.
@@ -50,7 +57,7 @@ public struct ServiceLog: LogHandler {
         _ = line.withUnsafeBytes { Glibc.write(2, $0.baseAddress, $0.count) }
     }
 
-    private enum Value: Encodable {
+    private enum Value {
         case text(String)
         case number(Int64)
 
@@ -61,14 +68,6 @@ public struct ServiceLog: LogHandler {
             case .stringConvertible(let number as Int64): self = .number(number)
             case .stringConvertible(let other): self = .text(other.description)
             case .array, .dictionary: self = .text(value.description)
-            }
-        }
-
-        func encode(to encoder: any Encoder) throws {
-            var container = encoder.singleValueContainer()
-            switch self {
-            case .text(let text): try container.encode(text)
-            case .number(let number): try container.encode(number)
             }
         }
     }

@@ -22,7 +22,7 @@ public final class ServiceMetrics: Sendable {
     }
 
     /// Prometheus text exposition format 0.0.4.
-    /// `gauges`: Named values of this moment, such as the length of a queue.
+    /// `gauges`: Named values of this moment, such as the length of a queue. A name may carry labels: `jobs{queue="mail"}`.
     func text(gauges: [String: Int]) -> String {
         let counts = counts.withLock { $0 }
         var lines = ["# TYPE gatehouse_service_answers_total counter"]
@@ -38,9 +38,14 @@ public final class ServiceMetrics: Sendable {
             "gatehouse_service_answer_seconds_sum{service=\"\(service)\"} \(Double(microseconds) / 1_000_000)"
         )
         lines.append("gatehouse_service_answer_seconds_count{service=\"\(service)\"} \(answers)")
-        for (name, value) in gauges.sorted(by: { $0.key < $1.key }) {
-            lines.append("# TYPE gatehouse_service_\(name) gauge")
-            lines.append("gatehouse_service_\(name){service=\"\(service)\"} \(value)")
+        var told: Substring?
+        for (key, value) in gauges.sorted(by: { $0.key < $1.key }) {
+            let name = key.prefix { $0 != "{" }
+            let labels = key.dropFirst(name.count + 1).dropLast()
+            if name != told { lines.append("# TYPE gatehouse_service_\(name) gauge") }
+            told = name
+            let all = "service=\"\(service)\"" + (labels.isEmpty ? "" : "," + labels)
+            lines.append("gatehouse_service_\(name){\(all)} \(value)")
         }
         return lines.joined(separator: "\n") + "\n"
     }

@@ -19,9 +19,13 @@ public struct ServiceToken: Sendable {
     public static func random() -> ServiceToken? { ServiceToken(Bytes.base64url(Bytes.random(32))) }
 
     /// Reads one from a file; white space at its ends is not part of it.
-    public init?(file: URL) {
-        guard let text = try? String(contentsOf: file, encoding: .utf8) else { return nil }
-        self.init(text.trimmingCharacters(in: .whitespacesAndNewlines))
+    public init(file: URL) throws(FileFailure) {
+        let text: String
+        do { text = try String(contentsOf: file, encoding: .utf8) } catch { throw FileFailure(file, error) }
+        guard let token = ServiceToken(text.trimmingCharacters(in: .whitespacesAndNewlines)) else {
+            throw FileFailure(file, "does not hold 16 to 1024 printable characters")
+        }
+        self = token
     }
 
     /// Throws 401 unless the request shows this secret.

@@ -28,6 +28,9 @@ public struct ListenSettings: Sendable {
 /// What a service is made of, before it runs.
 public struct ServiceParts: Sendable {
     public let name: String
+    /// The description of the interface (OpenAPI 3), a JSON document; each status that a handler can answer is in it. `nil` where
+    /// there is none.
+    public let openAPI: [UInt8]?
     /// Adds the service's own routes.
     public let addRoutes: @Sendable (Router<Call>) -> Void
     /// Loops that run beside the server; stopped after it.
@@ -38,12 +41,13 @@ public struct ServiceParts: Sendable {
     public let gauges: @Sendable () async -> [String: Int]
 
     public init(
-        name: String, background: [any Service] = [],
+        name: String, openAPI: [UInt8]? = nil, background: [any Service] = [],
         hindrances: @escaping @Sendable () async -> [String] = { [] },
         gauges: @escaping @Sendable () async -> [String: Int] = { [:] },
         addRoutes: @escaping @Sendable (Router<Call>) -> Void
     ) {
         self.name = name
+        self.openAPI = openAPI
         self.background = background
         self.hindrances = hindrances
         self.gauges = gauges
@@ -63,6 +67,7 @@ extension ServiceParts {
         let metrics = ServiceMetrics(service: name)
         let router = Router(context: Call.self)
         addProbes(router, metrics: metrics)
+        addDescription(router)
         addRoutes(router)
         return Application(
             responder: Boundary(inner: router.buildResponder(), metrics: metrics, log: log),
@@ -100,6 +105,19 @@ extension ServiceParts {
             return Response(
                 status: .ok, headers: [.contentType: "text/plain; version=0.0.4; charset=utf-8"],
                 body: .init(byteBuffer: ByteBuffer(string: text)))
+        }
+    }
+
+    /// Below the service's name as well: that is where a route of the gateway leads here, while `/` leads to one service alone.
+    private func addDescription(_ router: Router<Call>) {
+        guard let openAPI else { return }
+        let body = ByteBuffer(bytes: openAPI)
+        for path in ["/openapi.json", "/\(name)/openapi.json"] {
+            router.get(RouterPath(path)) { _, _ in
+                Response(
+                    status: .ok, headers: [.contentType: "application/json", .cacheControl: "no-cache"],
+                    body: .init(byteBuffer: body))
+            }
         }
     }
 

@@ -13,4 +13,14 @@ public enum Timestamp {
             .formatted(Date.ISO8601FormatStyle())
         return "\(seconds.dropLast()).\(String(thousandths + 1_000).dropFirst())Z"
     }
+
+    /// The time that an RFC 3339 text in UTC tells, with or without a fraction of a second; `nil` when it is none.
+    public static func milliseconds(_ text: String) -> Int64? {
+        guard text.utf8.count <= 32 else { return nil }
+        let style = Date.ISO8601FormatStyle(includingFractionalSeconds: text.contains("."))
+        // A year of many digits is more than the milliseconds can hold.
+        return (try? style.parse(text)).flatMap {
+            Int64(exactly: ($0.timeIntervalSince1970 * 1_000).rounded())
+        }
+    }
 }

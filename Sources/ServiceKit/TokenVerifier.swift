@@ -36,6 +36,7 @@ public actor TokenVerifier {
     private var keys: [String: CheckingKey] = [:]
     private var fetchedAt: ContinuousClock.Instant?
     private var lastAttempt: ContinuousClock.Instant?
+    private var hasLastAttemptFailed = false
     private var fetching: Task<Bool, Never>?
 
     public init(issuer: String, audience: String, limits: Limits = Limits(), source: @escaping Source) {
@@ -114,16 +115,10 @@ public actor TokenVerifier {
         if fetching != nil || mayAsk {
             let didFetch = await fetch()
             if let key = keys[kid] { return key }
-            guard didFetch else {
-                throw Problem.retryLater(
-                    .serviceUnavailable, "keys_unavailable", "The key set could not be read.",
-                    afterSeconds: 1)
-            }
+            guard didFetch else { throw Self.unavailable }
         }
-        guard fetchedAt != nil else {
-            throw Problem.retryLater(
-                .serviceUnavailable, "keys_unavailable", "The key set could not be read.", afterSeconds: 1)
-        }
+        // The cooldown after a fetch that failed: whether there is such a key is not known.
+        guard !hasLastAttemptFailed else { throw Self.unavailable }
         throw Self.invalid("key")
     }
 
@@ -143,7 +138,13 @@ public actor TokenVerifier {
     }
 
     private func read() async -> Bool {
-        defer { lastAttempt = .now }
+        let isRead = await readKeys()
+        hasLastAttemptFailed = !isRead
+        lastAttempt = .now
+        return isRead
+    }
+
+    private func readKeys() async -> Bool {
         guard let data = try? await source(),
             let set = try? JSONDecoder().decode(PublishedKeySet.self, from: data)
         else { return false }
@@ -157,6 +158,11 @@ public actor TokenVerifier {
         keys = read
         fetchedAt = .now
         return true
+    }
+
+    private static var unavailable: Problem {
+        .retryLater(
+            .serviceUnavailable, "keys_unavailable", "The key set could not be read.", afterSeconds: 1)
     }
 
     private static func invalid(_ what: String) -> Problem {

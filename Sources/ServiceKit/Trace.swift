@@ -34,7 +34,11 @@ public struct Trace: Equatable, Hashable, Sendable {
 
     /// §3.2.2.2: `00-` 32 digits `-` 16 digits `-` 2 digits, lower case, neither id all zeros.
     static func isValid(_ text: String) -> Bool {
-        let bytes = Array(text.utf8)
+        var text = text
+        return text.withUTF8(isValid)
+    }
+
+    private static func isValid(_ bytes: UnsafeBufferPointer<UInt8>) -> Bool {
         guard bytes.count == 55, bytes[0] == UInt8(ascii: "0"), bytes[1] == UInt8(ascii: "0") else {
             return false
         }

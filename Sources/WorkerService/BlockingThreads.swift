@@ -11,6 +11,10 @@ final class BlockingThreads: Sendable {
         threads.start()
     }
 
+    deinit {
+        threads.shutdownGracefully { _ in }
+    }
+
     /// Ends the threads, after what they are at.
     func stop() async throws { try await threads.shutdownGracefully() }
 

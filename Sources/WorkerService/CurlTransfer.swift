@@ -144,6 +144,9 @@ final class CurlTransfer {
         return (status, failure(code))
     }
 
+    /// The seconds that an answer asked us to wait (RFC 9110 §10.2.3), as far ahead as it likes; 0 when it said nothing.
+    var retryAfterSeconds: Int64 { max(0, Int64(ccurl_retry_after(handle))) }
+
     private func failure(_ code: CURLcode) -> TransferFailure {
         if stop.isSet { return .stopped }
         switch code {

@@ -34,6 +34,23 @@ public struct MailSettings: Sendable {
         self.publicURL = publicURL
         self.product = product
     }
+
+    /// Why no mail could be sent with these, ever; `nil` when it could.
+    public static func fault(url: String, from: String, publicURL: String, product: String) -> String? {
+        let server = URLComponents(string: url)
+        guard let server, ["smtp", "smtps"].contains(server.scheme), server.host?.isEmpty == false,
+            server.user == nil, server.path.isEmpty || server.path == "/"
+        else { return "the mail server must be smtp://host[:port] or smtps://host[:port], found '\(url)'" }
+        guard MailAddress(from) != nil else { return "the sender must be a plain address, found '\(from)'" }
+        let page = URLComponents(string: publicURL)
+        guard let page, ["http", "https"].contains(page.scheme), page.host?.isEmpty == false,
+            page.query == nil, page.fragment == nil, publicURL.utf8.count <= MailTemplate.valueLimitBytes
+        else { return "the public URL must be http:// or https:// and a host, found '\(publicURL)'" }
+        guard (1...200).contains(product.utf8.count), !MailMessage.hasControl(product) else {
+            return "the product must be 1 to 200 bytes without control characters"
+        }
+        return nil
+    }
 }
 
 /// What came of one attempt to hand over a mail.

@@ -69,7 +69,8 @@ enum WebhookOutcome: Equatable, Sendable {
     /// A status of 2xx.
     case delivered(status: Int)
     /// Worth another attempt.
-    case failed(status: Int?, reason: String)
+    /// `notBeforeSeconds`: From now on; what a receiver that is overloaded asked for, within `WebhookLimits.longestWaitSeconds`.
+    case failed(status: Int?, reason: String, notBeforeSeconds: Int64 = 0)
     /// The receiver said 410: it wants no more, ever.
     case gone
     /// It may not be asked at all.
@@ -127,6 +128,11 @@ struct WebhookSender: Sendable {
         case 200..<300: return .delivered(status: status)
         case 410: return .gone
         case 300..<400: return .failed(status: status, reason: "redirects are not followed")
+        case 429, 503:
+            // RFC 6585 §4, RFC 9110 §15.6.4: the two that say when to come back.
+            return .failed(
+                status: status, reason: "status \(status)",
+                notBeforeSeconds: min(transfer.retryAfterSeconds, WebhookLimits.longestWaitSeconds))
         default: return .failed(status: status, reason: "status \(status)")
         }
     }

@@ -1,116 +1,127 @@
-public import Foundation
-internal import HTTPTypes
+public import Backbone
+internal import Foundation
+internal import GRDB
 internal import Hummingbird
 public import Logging
 public import ServiceKit
+internal import ServiceLifecycle
 
-/// Jobs: taken at once, done in the background, and told of when asked.
+/// Jobs that the platform's services and users order: mails, webhooks, and work on texts; and what follows from events.
 public struct WorkerService: Sendable {
-    private static let requestLimitBytes = 96 * 1_024
-    private static let payloadLimitBytes = 64 * 1_024
-
-    private let store: JobStore
+    private let store: WorkerStore
+    private let backbone: any Backbone
     private let verifier: TokenVerifier
+    private let tables = WebhookTables()
+    private let schedules = ScheduleTables()
+    private let scheduleBell = Doorbell()
+    private let addresses: AddressGuard
     private let kinds: [String: JobKind]
-    private let bell = Doorbell()
-    private let executor: JobExecutor
+    private let executors: [JobExecutor]
+    private let deathWatch: DeathWatch
+    private let consumer: EventConsumer
+    private let log: Logger
 
-    /// `kinds`: What it can do; their names must differ.
-    /// `concurrency`: How many jobs run at once.
-    /// `firstPause`: How long a job waits after its first failure; each further one doubles it, up to five minutes.
+    /// `verifier`: Of the tokens of users.
     public init(
-        directory: URL, verifier: TokenVerifier, log: Logger, kinds: [JobKind] = JobKind.standard,
-        concurrency: Int = 2, timeout: Duration = .seconds(30), firstPause: Duration = .milliseconds(500)
+        _ settings: WorkerSettings, backbone: any Backbone, verifier: TokenVerifier, log: Logger
     ) throws {
-        store = try JobStore(directory: directory)
+        try self.init(
+            settings, backbone: backbone, verifier: verifier, log: log, kinds: nil,
+            limits: .standard(leaseSeconds: settings.leaseSeconds))
+    }
+
+    /// For tests. `kinds`: In place of those that it has as it is delivered; their names must differ.
+    init(
+        _ settings: WorkerSettings, backbone: any Backbone, verifier: TokenVerifier, log: Logger,
+        kinds: [JobKind]?, limits: JobExecutor.Limits, deathPause: Duration = .seconds(10)
+    ) throws {
+        let store = try WorkerStore(directory: settings.directory)
+        self.store = store
+        self.backbone = backbone
         self.verifier = verifier
-        self.kinds = Dictionary(kinds.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
-        executor = JobExecutor(
-            store: store, kinds: self.kinds, concurrency: concurrency, timeout: timeout,
-            retry: .init(firstPauseMilliseconds: Double(firstPause.microseconds) / 1_000), bell: bell,
-            log: log)
+        self.log = log
+        addresses = settings.webhookAddresses
+        let known = kinds ?? Self.kinds(settings, store, tables)
+        let byName = Dictionary(known.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+        self.kinds = byName
+        let deaths = JobDeaths(store: store, backbone: backbone)
+        deathWatch = DeathWatch(deaths: deaths, pause: deathPause, log: log)
+        let name =
+            "\(ProcessInfo.processInfo.hostName.prefix(64))/\(ProcessInfo.processInfo.processIdentifier)"
+        let places = [
+            (MailOrder.queue, settings.concurrency.mail), (WebhookOrder.queue, settings.concurrency.webhooks),
+            (JobKind.workQueue, settings.concurrency.work),
+        ]
+        executors = places.map { queue, count in
+            JobExecutor(
+                queue: queue, kinds: byName.filter { $0.value.queue == queue }, places: Places(count),
+                backbone: backbone, deaths: deaths, worker: name, limits: limits, log: log)
+        }
+        consumer = EventConsumer(
+            group: FanOut.group, types: FanOut.types, backbone: backbone, store: store.pool, log: log,
+            // A mail cannot be taken back. The bus knows the key of each job for days after its end, and not for ever.
+            otherLog: .readRecent(marginMilliseconds: FanOut.rereadMilliseconds), startsWhereGroupStood: true,
+            effect: FanOut(outbox: store.outbox, tables: tables, schedules: schedules, store: store.id).effect
+        )
+    }
+
+    private static func kinds(
+        _ settings: WorkerSettings, _ store: WorkerStore, _ tables: WebhookTables
+    ) -> [JobKind] {
+        // Mails have threads of their own: receivers of webhooks that hang hold up no mail.
+        let mail = MailSender(
+            threads: BlockingThreads(count: settings.concurrency.mail), settings: settings.mail)
+        let webhooks = WebhookSender(
+            threads: BlockingThreads(count: settings.concurrency.webhooks),
+            addresses: settings.webhookAddresses)
+        return JobKind.open + [
+            .email(mail), .webhook(webhooks, store: store, tables: tables), .licence(store),
+        ]
     }
 
     /// What it is run from.
     public var parts: ServiceParts {
-        ServiceParts(
-            name: "worker", background: [executor],
+        let relay = OutboxRelay(
+            store.outbox, store: store.pool, backbone: backbone,
+            schemas: [JobKind.webhookDisabledSchema, JobDeaths.schema, FanOut.paymentSchema], log: log)
+        // Stopped in the opposite order: nothing is begun any more, and what was done is still brought away.
+        var background: [any Service] = [relay, deathWatch]
+        background += executors
+        background.append(consumer)
+        background.append(ScheduleLoop(store: store, bell: scheduleBell, log: log, tables: schedules))
+        return ServiceParts(
+            name: "worker", openAPI: PackageResources.openapi_json, background: background,
             hindrances: {
                 var reasons: [String] = []
                 if !(await verifier.prepare()) { reasons.append("keys") }
-                if (try? await store.counts()) == nil { reasons.append("store") }
+                if (try? await gauges()) == nil { reasons.append("store") }
                 return reasons
             },
-            gauges: { (try? await store.counts()) ?? [:] },
+            gauges: { (try? await gauges()) ?? [:] },
             addRoutes: { router in
-                router.post("/worker/jobs") { request, call in try await add(request, call) }
-                router.get("/worker/jobs/:id") { request, call in try await read(request, call) }
+                JobRoutes(backbone: backbone, store: store, verifier: verifier, kinds: kinds).add(to: router)
+                ScheduleRoutes(
+                    store: store, verifier: verifier, kinds: kinds.values.filter(\.isOpen).map(\.name),
+                    bell: scheduleBell, tables: schedules
+                ).add(to: router)
+                WebhookRoutes(store: store, verifier: verifier, addresses: addresses, tables: tables)
+                    .add(to: router)
             })
     }
 
-    private struct Order: Decodable {
-        let kind: String
-        let payload: JSONValue?
-    }
-
-    private struct Receipt: Encodable {
-        let id: String
-        let state: String
-    }
-
-    private struct Report: Encodable {
-        let id: String
-        let kind: String
-        let state: String
-        let attempts: Int
-        let result: JSONValue?
-        let error: String?
-        let createdAt: String
-        let updatedAt: String
-    }
-
-    private func add(_ request: Request, _ call: Call) async throws -> Response {
-        let caller = try await verifier.caller(request, call, scope: "jobs")
-        let order = try await request.json(Order.self, limitBytes: Self.requestLimitBytes)
-        guard kinds[order.kind] != nil else {
-            throw Problem(
-                .unprocessableContent, "unknown_kind",
-                "The kinds are: \(kinds.keys.sorted().joined(separator: ", ")).")
+    private func gauges() async throws -> [String: Int] {
+        var gauges = try await store.pool.read { db in
+            var gauges = try store.outbox.gauges(db)
+            gauges["events_parked"] = try EventConsumer.parkedCount(db, group: FanOut.group)
+            gauges["jobs_in_doubt"] = try JobDeaths.count(db)
+            let webhooks = try tables.counts(db)
+            gauges["webhook_endpoints"] = webhooks.endpoints
+            gauges["webhook_endpoints_disabled"] = webhooks.disabled
+            gauges["schedules"] = try schedules.count(db)
+            gauges["accounts_disabled"] = try DisabledAccounts.count(db)
+            return gauges
         }
-        let payload = (order.payload ?? .null).json
-        guard payload.utf8.count <= Self.payloadLimitBytes else {
-            throw Problem(
-                .contentTooLarge, "body_too_large",
-                "The payload may have at most \(Self.payloadLimitBytes) bytes.")
-        }
-        switch try await store.add(
-            owner: caller.subject, kind: order.kind, payload: payload, requestID: call.requestID,
-            now: Timestamp.now)
-        {
-        case .queued(let job):
-            bell.ring()
-            return Reply.json(
-                Receipt(id: job.id, state: job.state.rawValue), status: .accepted,
-                fields: [.location: "/worker/jobs/\(job.id)"])
-        case .full:
-            throw Problem.retryLater(
-                .serviceUnavailable, "queue_full", "Too many jobs wait.", afterSeconds: 5)
-        case .ownerFull:
-            throw Problem.retryLater(
-                .tooManyRequests, "too_many_jobs",
-                "An account may have \(JobStore.waitingPerOwner) unfinished jobs.", afterSeconds: 5)
-        }
-    }
-
-    private func read(_ request: Request, _ call: Call) async throws -> Response {
-        let caller = try await verifier.caller(request, call, scope: "jobs")
-        guard let id = call.parameters.get("id"), Identifier.isValid(id),
-            let job = try await store.job(id: id), caller.mayActFor(job.owner)
-        else { throw Problem.notFound("job") }
-        return Reply.json(
-            Report(
-                id: job.id, kind: job.kind, state: job.state.rawValue, attempts: job.attempts,
-                result: job.result.flatMap { JSONValue(text: $0) }, error: job.error,
-                createdAt: Timestamp.text(job.createdAt), updatedAt: Timestamp.text(job.updatedAt)))
+        for executor in executors { gauges["jobs_in_hand_\(executor.queue)"] = executor.places.inHand }
+        return gauges
     }
 }

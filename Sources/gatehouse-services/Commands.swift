@@ -1,5 +1,7 @@
 import ArgumentParser
 import AuthService
+import Backbone
+import BusService
 import CoreService
 import Foundation
 import SearchService
@@ -10,14 +12,17 @@ import WorkerService
 struct GatehouseServices: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "gatehouse-services", abstract: "The reference services behind the gateway.",
-        subcommands: [Auth.self, Core.self, Worker.self, Search.self, All.self, Grant.self])
+        subcommands: [
+            Auth.self, Core.self, Worker.self, Search.self, Bus.self, All.self, Grant.self, Parked.self,
+            Dead.self,
+        ])
 }
 
 struct Auth: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Accounts, sessions and tokens.")
 
     @OptionGroup var common: CommonOptions
-    @OptionGroup var serviceToken: ServiceTokenOptions
+    @OptionGroup var bus: BusOptions
     @Option(help: "0 takes any free port.") var port = 9_001
 
     func validate() throws { try checkPort(port, "--port") }
@@ -27,8 +32,8 @@ struct Auth: AsyncParsableCommand {
         let service = try await AuthService(
             AuthSettings(
                 directory: common.directory, issuer: common.issuer, audience: common.audience,
-                serviceToken: try serviceToken.tokenIfAny()),
-            log: log)
+                serviceToken: try bus.serviceToken.token()),
+            backbone: try bus.backbone(), log: log)
         var runner = Runner(log: log)
         runner.add(service.parts, host: common.host, port: port, log: log)
         try await runner.run()
@@ -40,20 +45,16 @@ struct Core: AsyncParsableCommand {
 
     @OptionGroup var common: CommonOptions
     @OptionGroup var keySet: KeySetOptions
-    @OptionGroup var serviceToken: ServiceTokenOptions
+    @OptionGroup var bus: BusOptions
     @Option(help: "0 takes any free port.") var port = 9_002
-    @Option(help: "Where the search service is (http only).") var searchURL = "http://127.0.0.1:9004"
 
     func validate() throws { try checkPort(port, "--port") }
 
     func run() async throws {
-        guard let search = Origin(url: searchURL) else {
-            throw ValidationError("--search-url must be http://host[:port], found '\(searchURL)'")
-        }
         let log = common.log("core")
         let service = try CoreService(
             directory: common.directory, verifier: common.verifier(keySet: try keySet.origin(), path: ""),
-            search: search, serviceToken: try serviceToken.token(), log: log)
+            backbone: try bus.backbone(), log: log)
         var runner = Runner(log: log)
         runner.add(service.parts, host: common.host, port: port, log: log)
         try await runner.run()
@@ -61,10 +62,12 @@ struct Core: AsyncParsableCommand {
 }
 
 struct Worker: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Jobs.")
+    static let configuration = CommandConfiguration(abstract: "Jobs: mails, webhooks, work on texts.")
 
     @OptionGroup var common: CommonOptions
     @OptionGroup var keySet: KeySetOptions
+    @OptionGroup var bus: BusOptions
+    @OptionGroup var worker: WorkerOptions
     @Option(help: "0 takes any free port.") var port = 9_003
 
     func validate() throws { try checkPort(port, "--port") }
@@ -72,8 +75,8 @@ struct Worker: AsyncParsableCommand {
     func run() async throws {
         let log = common.log("worker")
         let service = try WorkerService(
-            directory: common.directory, verifier: common.verifier(keySet: try keySet.origin(), path: ""),
-            log: log)
+            worker.settings(directory: common.directory), backbone: bus.backbone(),
+            verifier: common.verifier(keySet: try keySet.origin(), path: ""), log: log)
         var runner = Runner(log: log)
         runner.add(service.parts, host: common.host, port: port, log: log)
         try await runner.run()
@@ -85,7 +88,7 @@ struct Search: AsyncParsableCommand {
 
     @OptionGroup var common: CommonOptions
     @OptionGroup var keySet: KeySetOptions
-    @OptionGroup var serviceToken: ServiceTokenOptions
+    @OptionGroup var bus: BusOptions
     @Option(help: "0 takes any free port.") var port = 9_004
 
     func validate() throws { try checkPort(port, "--port") }
@@ -94,7 +97,31 @@ struct Search: AsyncParsableCommand {
         let log = common.log("search")
         let service = try SearchService(
             directory: common.directory, verifier: common.verifier(keySet: try keySet.origin(), path: ""),
-            serviceToken: try serviceToken.token())
+            backbone: try bus.backbone(), log: log)
+        var runner = Runner(log: log)
+        runner.add(service.parts, host: common.host, port: port, log: log)
+        try await runner.run()
+    }
+}
+
+struct Bus: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Jobs, events and their schemas, for the other services.",
+        discussion:
+            "It belongs on the loopback or a private network: whoever has the service token may do all.")
+
+    @OptionGroup var common: CommonOptions
+    @OptionGroup var serviceToken: ServiceTokenOptions
+    @OptionGroup var busLimits: BusLimitOptions
+    @Option(help: "0 takes any free port.") var port = 9_000
+
+    func validate() throws { try checkPort(port, "--port") }
+
+    func run() async throws {
+        let log = common.log("bus")
+        let service = try BusService(
+            directory: common.directory, serviceToken: try serviceToken.token(), limits: busLimits.limits,
+            log: log)
         var runner = Runner(log: log)
         runner.add(service.parts, host: common.host, port: port, log: log)
         try await runner.run()
@@ -108,12 +135,16 @@ struct All: AsyncParsableCommand {
 
     @OptionGroup var common: CommonOptions
     @OptionGroup var serviceToken: ServiceTokenOptions
+    @OptionGroup var busLimits: BusLimitOptions
+    @OptionGroup var workerOptions: WorkerOptions
+    @Option(help: "0 takes any free port.") var busPort = 9_000
     @Option(help: "0 takes any free port.") var authPort = 9_001
     @Option(help: "0 takes any free port.") var corePort = 9_002
     @Option(help: "0 takes any free port.") var workerPort = 9_003
     @Option(help: "0 takes any free port.") var searchPort = 9_004
 
     func validate() throws {
+        try checkPort(busPort, "--bus-port")
         try checkPort(authPort, "--auth-port")
         try checkPort(corePort, "--core-port")
         try checkPort(workerPort, "--worker-port")
@@ -127,35 +158,39 @@ struct All: AsyncParsableCommand {
         guard
             let token = try serviceToken.serviceTokenFile == nil
                 ? ServiceToken.random() : serviceToken.token()
-        else { throw ValidationError("no random bytes") }
+        else { throw StartFailure("no random bytes") }
         // Told when they listen: with port 0 nobody knows before.
+        let busOrigin = Origin(nil)
         let authOrigin = Origin(nil)
-        let searchOrigin = Origin(nil)
         let keySetPath = "/.well-known/jwks.json"
 
+        let bus = try BusService(
+            directory: directory, serviceToken: token, limits: busLimits.limits, log: common.log("bus"))
+        let backbone = BusClient(origin: busOrigin, token: token)
         let auth = try await AuthService(
             AuthSettings(
                 directory: directory, issuer: common.issuer, audience: common.audience, serviceToken: token),
-            log: common.log("auth"))
+            backbone: backbone, log: common.log("auth"))
         let search = try SearchService(
             directory: directory, verifier: common.verifier(keySet: authOrigin, path: keySetPath),
-            serviceToken: token)
+            backbone: backbone, log: common.log("search"))
         let worker = try WorkerService(
-            directory: directory, verifier: common.verifier(keySet: authOrigin, path: keySetPath),
-            log: common.log("worker"))
+            workerOptions.settings(directory: directory), backbone: backbone,
+            verifier: common.verifier(keySet: authOrigin, path: keySetPath), log: common.log("worker"))
         let core = try CoreService(
             directory: directory, verifier: common.verifier(keySet: authOrigin, path: keySetPath),
-            search: searchOrigin, serviceToken: token, log: common.log("core"))
+            backbone: backbone, log: common.log("core"))
 
-        // Stopped in the opposite order: core before search, everybody before auth.
+        // Stopped in the opposite order: everybody before auth and the bus.
         let reachable = Self.reachable(host)
         var runner = Runner(log: common.log("all"))
+        runner.add(bus.parts, host: host, port: busPort, log: common.log("bus")) { port in
+            busOrigin.target = .init(host: reachable, port: port)
+        }
         runner.add(auth.parts, host: host, port: authPort, log: common.log("auth")) { port in
             authOrigin.target = .init(host: reachable, port: port)
         }
-        runner.add(search.parts, host: host, port: searchPort, log: common.log("search")) { port in
-            searchOrigin.target = .init(host: reachable, port: port)
-        }
+        runner.add(search.parts, host: host, port: searchPort, log: common.log("search"))
         runner.add(worker.parts, host: host, port: workerPort, log: common.log("worker"))
         runner.add(core.parts, host: host, port: corePort, log: common.log("core"))
         try await runner.run()
@@ -188,7 +223,7 @@ struct Grant: ParsableCommand {
     func run() throws {
         let directory = URL(filePath: data, directoryHint: .isDirectory)
         guard try AuthService.grant(role: role, email: email, directory: directory) else {
-            throw ValidationError("there is no account \(email)")
+            throw StartFailure("there is no account \(email)")
         }
         print("\(email) has the role \(role) from its next token on")
     }

@@ -1,10 +1,16 @@
 public import ArgumentParser
+import Backbone
+import BusService
 import Foundation
 public import Logging
 import ServiceKit
 
 /// What every service takes.
 struct CommonOptions: ParsableArguments {
+    /// Read before the words are: see `OptionsFile`.
+    @Option(help: "A file of these options, one a line: 'port: 9001'. What is said besides it wins.")
+    var config: String?
+
     @Option(help: "The address to listen on.")
     var host = "127.0.0.1"
 
@@ -48,27 +54,51 @@ struct KeySetOptions: ParsableArguments {
 
     func origin() throws -> Origin {
         guard let origin = Origin(url: jwksURL) else {
-            throw ValidationError("--jwks-url must be http://host[:port]/path, found '\(jwksURL)'")
+            throw StartFailure("--jwks-url must be http://host[:port]/path, found '\(jwksURL)'")
         }
         return origin
     }
 }
 
-/// The secret between core and search.
+/// The secret by which services know each other.
 struct ServiceTokenOptions: ParsableArguments {
     @Option(help: "A file with the secret by which services know each other, at least 16 characters.")
     var serviceTokenFile: String?
 
-    /// `nil` when no file is named.
-    func tokenIfAny() throws -> ServiceToken? { serviceTokenFile == nil ? nil : try token() }
-
     func token() throws -> ServiceToken {
-        guard let serviceTokenFile else { throw ValidationError("--service-token-file is needed") }
-        guard let token = ServiceToken(file: URL(filePath: serviceTokenFile)) else {
+        guard let serviceTokenFile else { throw StartFailure("--service-token-file is needed") }
+        return try ServiceToken(file: URL(filePath: serviceTokenFile))
+    }
+}
+
+/// Bounds of the bus.
+struct BusLimitOptions: ParsableArguments {
+    /// How many an owner may ever be given: they are counted when one more comes.
+    private static let mostJobsPerOwner = 1_000_000
+
+    @Option(help: "Unfinished jobs that one account may have in one queue.")
+    var jobsPerOwner = BusStore.Limits().jobsPerOwner
+
+    var limits: BusStore.Limits { .init(jobsPerOwner: jobsPerOwner) }
+
+    func validate() throws {
+        guard (1...Self.mostJobsPerOwner).contains(jobsPerOwner) else {
             throw ValidationError(
-                "\(serviceTokenFile) cannot be read, or does not hold 16 to 1024 printable characters")
+                "--jobs-per-owner must be from 1 to \(Self.mostJobsPerOwner), found \(jobsPerOwner)")
         }
-        return token
+    }
+}
+
+/// Where the bus is, and the secret that it asks for.
+struct BusOptions: ParsableArguments {
+    @OptionGroup var serviceToken: ServiceTokenOptions
+    @Option(help: "Where the bus is (http only).") var busURL = "http://127.0.0.1:9000"
+
+    func backbone() throws -> any Backbone {
+        guard let origin = Origin(url: busURL) else {
+            throw StartFailure("--bus-url must be http://host[:port], found '\(busURL)'")
+        }
+        return BusClient(origin: origin, token: try serviceToken.token())
     }
 }
 

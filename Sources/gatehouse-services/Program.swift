@@ -8,6 +8,11 @@ struct Program {
         umask(0o077)
         // A peer that goes away must be an error of that connection, not the end of the process.
         signal(SIGPIPE, SIG_IGN)
-        await GatehouseServices.main()
+        do {
+            let words = try OptionsFile.expanded(Array(CommandLine.arguments.dropFirst()))
+            await GatehouseServices.main(words)
+        } catch {
+            GatehouseServices.exit(withError: error)
+        }
     }
 }

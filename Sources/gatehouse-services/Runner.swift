@@ -17,15 +17,15 @@ private struct AddressedService: Service {
         do {
             try await unit.run()
         } catch let error as IOError {
-            throw ListenFailure(
-                description:
-                    "\(name) cannot listen on \(address): \(String(cString: strerror(error.errnoCode)))")
+            throw failure(String(cString: strerror(error.errnoCode)))
+        } catch let error as SocketAddressError.UnknownHost {
+            throw failure(error.errorDescription)
         }
     }
-}
 
-private struct ListenFailure: Error, CustomStringConvertible {
-    let description: String
+    private func failure(_ reason: String) -> StartFailure {
+        StartFailure("\(name) cannot listen on \(address): \(reason)")
+    }
 }
 
 /// Runs services in this process until SIGTERM or SIGINT.

@@ -1,11 +1,13 @@
-import Backbone
-import BusService
 import Foundation
 import GRDB
 import HTTPTypes
 import Logging
 import ServiceKit
+import Synchronization
 import Testing
+
+@testable import Backbone
+@testable import BusService
 
 @Suite("Outbox and consumer, over a real bus") struct DeliveryTests {
     private struct World: Sendable {
@@ -24,7 +26,9 @@ import Testing
 
     private static var log: Logger { ServiceLog.logger(service: "test", level: .critical) }
 
-    private func withWorld(outboxLimit: Int = 100, _ body: (World) async throws -> Void) async throws {
+    private func withWorld(
+        outboxLimit: Int = 100, limitBytes: Int = 1 << 20, _ body: (World) async throws -> Void
+    ) async throws {
         let directory = FileManager.default.temporaryDirectory.appending(
             path: "gatehouse-\(Identifier.make())")
         defer { try? FileManager.default.removeItem(at: directory) }
@@ -37,7 +41,9 @@ import Testing
         }
         try migrator.migrate(store)
         try await body(
-            World(bus: BusStore(directory: directory), store: store, outbox: Outbox(limit: outboxLimit)))
+            World(
+                bus: BusStore(directory: directory), store: store,
+                outbox: Outbox(limit: outboxLimit, limitBytes: limitBytes)))
     }
 
     private static func event(_ number: JSONValue) -> Event {
@@ -90,6 +96,31 @@ import Testing
         }
     }
 
+    @Test("A bus whose store was lost while the relay ran on is told the schemas anew, and nothing is parked")
+    func schemasLost() async throws {
+        try await withWorld { world in
+            let publishing = Task { try await relay(world).run() }
+            func put(_ number: Int64) async throws {
+                try await world.store.write { db in
+                    try world.outbox.append(db, events: [Self.event(.integer(number))])
+                }
+                while try await world.store.read({ db in try world.outbox.counts(db).waiting }) > 0 {
+                    await Task.yield()
+                }
+            }
+            try await put(1)
+            // As in a new file under a process that was started anew.
+            try await world.bus.commits.write { db in try db.execute(sql: "DELETE FROM event_schema") }
+            world.bus.shelf.held.withLock { $0.validators = [:] }
+            try await put(2)
+            publishing.cancel()
+            _ = await publishing.result
+            let parked = try await world.store.read { db in try world.outbox.counts(db).parked }
+            #expect(parked == 0)
+            #expect(try await world.bus.stats().lastOffset == 2)
+        }
+    }
+
     @Test("What the bus refuses is parked with its error, the others flow, and it can be put back")
     func parked() async throws {
         try await withWorld { world in
@@ -128,6 +159,93 @@ import Testing
                 #expect(problem.reason == "outbox_full")
                 #expect(problem.status.code == 503)
             }
+        }
+    }
+
+    /// An event whose message has about so many bytes.
+    private static func large(_ bytes: Int) -> Event {
+        Event(
+            "document.created", subject: "d",
+            data: JSONText(["n": 1, "pad": .text(String(repeating: "\u{E9}", count: bytes / 2))]),
+            producer: "test", trace: .fresh())
+    }
+
+    private static func gauges(_ world: World) async throws -> [String: Int] {
+        try await world.store.read { db in try world.outbox.gauges(db) }
+    }
+
+    @Test("An outbox is full of bytes too, counted in UTF-8, and has room again when they are gone")
+    func fullOfBytes() async throws {
+        try await withWorld(limitBytes: 25_000) { world in
+            func append(_ events: [Event]) async throws {
+                try await world.store.write { db in try world.outbox.append(db, events: events) }
+            }
+            try await append([Self.large(10_000), Self.large(10_000)])
+            #expect(try #require(await Self.gauges(world)["outbox_waiting_bytes"]) > 20_000)
+            await #expect(throws: Problem.self) { try await append([Self.large(5_000)]) }
+            #expect(try await Self.gauges(world)["outbox_waiting"] == 2)
+            try await whileRunning({ try await relay(world).run() }) {
+                try await Self.gauges(world)["outbox_waiting"] == 0
+            }
+            #expect(try await Self.gauges(world)["outbox_waiting_bytes"] == 0)
+            try await append([Self.large(5_000)])
+        }
+    }
+
+    @Test("A row that cannot be read is parked, and its neighbours flow") func unreadable() async throws {
+        try await withWorld { world in
+            try await world.store.write { db in
+                try world.outbox.append(db, events: [Self.event(1)])
+                try db.execute(
+                    sql: "INSERT INTO outbox_message (is_job, message) VALUES (0, '{}'), (1, 'no JSON')")
+                try world.outbox.append(db, events: [Self.event(2)])
+            }
+            try await whileRunning({ try await relay(world).run() }) {
+                try await Self.gauges(world)["outbox_waiting"] == 0
+            }
+            let page = try await world.bus.events(after: 0, limit: 10, types: nil, waitSeconds: 0)
+            #expect(page.events.count == 2)
+            let gauges = try await Self.gauges(world)
+            #expect(gauges["outbox_parked"] == 2)
+            #expect(gauges["outbox_parked_bytes"] == 9)
+        }
+    }
+
+    @Test("An outbox of before bytes were counted counts them when it is opened") func upgraded() throws {
+        let store = try DatabaseQueue()
+        var migrator = DatabaseMigrator()
+        Outbox.register(in: &migrator)
+        try migrator.migrate(store, upTo: "backbone.outbox.1")
+        try store.write { db in
+            try db.execute(
+                sql: """
+                    INSERT INTO outbox_message (is_job, message) VALUES (0, '\u{E9}\u{E9}'), (1, 'abc');
+                    INSERT INTO outbox_parked VALUES (7, 0, 'abcde', 'e', 0);
+                    """)
+        }
+        try migrator.migrate(store)
+        let gauges = try store.read { db in try Outbox().gauges(db) }
+        #expect(
+            gauges == [
+                "outbox_waiting": 2, "outbox_waiting_bytes": 7, "outbox_parked": 1, "outbox_parked_bytes": 5,
+            ])
+    }
+
+    @Test("What is parked is bounded in bytes: the oldest goes first") func parkedBytes() async throws {
+        try await withWorld { world in
+            let message = String(repeating: "x", count: 1 << 20)
+            let count = Outbox.parkedLimitBytes / message.utf8.count + 2
+            try await world.store.write { db in
+                for seq in 1...count {
+                    try world.outbox.park(
+                        db, .init(seq: Int64(seq), isJob: false, message: message), error: "e", now: 0)
+                }
+            }
+            let (least, gauges) = try await world.store.read { db in
+                (try Int.fetchOne(db, sql: "SELECT min(seq) FROM outbox_parked"), try world.outbox.gauges(db))
+            }
+            #expect(least == 3)
+            #expect(gauges["outbox_parked_bytes"] == Outbox.parkedLimitBytes)
         }
     }
 
@@ -180,6 +298,45 @@ import Testing
             #expect(try await Self.effects(world) == [1, 3, 4])
             let parked = try await world.store.read { db in try EventConsumer.parkedCount(db, group: "g") }
             #expect(parked == 1)
+        }
+    }
+
+    @Test(
+        "A parked event that people put back has its effect once when that is mended, and is parked again before"
+    )
+    func putBack() async throws {
+        try await withWorld { world in
+            try await world.bus.register(Self.schemas[0])
+            _ = try await world.bus.publish((1...4).map { Self.event(.integer($0)) })
+            try await whileRunning({ try await consumer(world, poison: 2).run() }) {
+                try await Self.effects(world).count == 3
+            }
+            func parked() async throws -> (count: Int, due: Int) {
+                try await world.store.read { db in
+                    (
+                        try EventConsumer.parkedCount(db, group: "g"),
+                        try Int.fetchOne(db, sql: "SELECT count(*) FROM consumer_parked WHERE is_due = 1")
+                            ?? 0
+                    )
+                }
+            }
+            func putBack() async throws {
+                try await world.store.write { db in
+                    try db.execute(sql: "UPDATE consumer_parked SET is_due = 1, error = ''")
+                }
+            }
+            try await putBack()
+            try await whileRunning({ try await consumer(world, poison: 2).run() }) {
+                try await parked() == (1, 0)
+            }
+            #expect(try await Self.effects(world) == [1, 3, 4])
+            let error = try await world.store.read { db in
+                try String.fetchOne(db, sql: "SELECT error FROM consumer_parked")
+            }
+            #expect(error?.hasPrefix("Undone") == true)
+            try await putBack()
+            try await whileRunning({ try await consumer(world).run() }) { try await parked() == (0, 0) }
+            #expect(try await Self.effects(world) == [1, 3, 4, 2])
         }
     }
 }

@@ -1,3 +1,4 @@
+import Backbone
 import Foundation
 import Logging
 import ServiceKit
@@ -30,28 +31,25 @@ enum Harness {
                 jti: Identifier.make(), roles: roles, scope: scope, sid: Identifier.make()))
     }
 
-    static let secret = "0123456789abcdef"
-
     static func core(
-        _ directory: URL, search: Origin = Origin(nil), limits: CoreLimits = CoreLimits(),
+        _ directory: URL, backbone: any Backbone = TestBackbone(), limits: CoreLimits = CoreLimits(),
         now: @escaping @Sendable () -> Int64 = { Timestamp.now }
     ) throws -> ServiceParts {
         try CoreService(
-            directory: directory, verifier: verifier(), search: search,
-            serviceToken: #require(ServiceToken(secret)), log: log, limits: limits, now: now
+            directory: directory, verifier: verifier(), backbone: backbone, log: log, limits: limits, now: now
         ).parts
     }
 
-    /// A core service with an empty store.
+    /// A core service with an empty store. `backbone`: Away, unless a test gives one.
     static func withCore(
-        search: Origin = Origin(nil), limits: CoreLimits = CoreLimits(),
+        backbone: any Backbone = TestBackbone(), limits: CoreLimits = CoreLimits(),
         now: @escaping @Sendable () -> Int64 = { Timestamp.now },
         _ body: @escaping @Sendable (Origin) async throws -> Void
     ) async throws {
         let directory = directory()
         defer { try? FileManager.default.removeItem(at: directory) }
         try await withRunning(
-            core(directory, search: search, limits: limits, now: now), log: log, body)
+            core(directory, backbone: backbone, limits: limits, now: now), log: log, body)
     }
 
     /// Makes a document, and tells its id.
@@ -74,7 +72,7 @@ enum Harness {
         var fields = fields
         if let token { fields.append(("Authorization", "Bearer \(token)")) }
         if json != nil { fields.append(("Content-Type", "application/json")) }
-        return try await OutboundClient(timeout: .seconds(60)).send(
+        return try await OutboundClient(timeout: .seconds(600), connectTimeout: .seconds(600)).send(
             method, origin, path, fields: fields, body: json.map { Data($0.utf8) })
     }
 }

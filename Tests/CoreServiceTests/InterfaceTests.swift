@@ -7,7 +7,7 @@ import Testing
 @Suite("The interface's description") struct InterfaceTests {
     private static func operations() throws -> [(method: String, path: String, statuses: Set<String>)] {
         let whole = try #require(
-            try JSONSerialization.jsonObject(with: Data(Interface.bytes)) as? [String: Any])
+            try JSONSerialization.jsonObject(with: Data(PackageResources.openapi_json)) as? [String: Any])
         let paths = try #require(whole["paths"] as? [String: [String: Any]])
         return paths.flatMap { path, members in
             members.compactMap { method, operation in
@@ -26,7 +26,7 @@ import Testing
             let answer = try await Harness.ask(core, "GET", "/openapi.json")
             #expect(answer.status == 200)
             #expect(answer.field("Content-Type") == "application/json")
-            #expect([UInt8](answer.body) == Interface.bytes)
+            #expect([UInt8](answer.body) == PackageResources.openapi_json)
             let operations = try Self.operations()
             #expect(
                 Set(operations.map { "\($0.method) \($0.path)" }) == [

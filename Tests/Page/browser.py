@@ -190,5 +190,8 @@ class Tab:
         return thrown + logged + printed
 
     def picture(self, file):
-        data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)["data"]
+        # All of it at once needs no scroll bar, but the browser would cut the picture off where one would be.
+        size = self.tell("({width: window.innerWidth, height: document.documentElement.scrollHeight})")
+        data = self.call(
+            "Page.captureScreenshot", format="png", captureBeyondViewport=True, clip={"x": 0, "y": 0, "scale": 1, **size})["data"]
         file.write_bytes(base64.b64decode(data))

@@ -7,10 +7,12 @@ import sys
 
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "Integration"))
+for room in ("Integration", "Platform"):
+    sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / room))
 
 from harness.fixtures import *  # noqa: E402,F401,F403
 from browser import PROGRAM, Browser, Tab  # noqa: E402
+from receiver import Receiver  # noqa: E402
 from stage import Stage  # noqa: E402
 
 _numbers = itertools.count(1)
@@ -73,6 +75,14 @@ def joined(tab):
     tab.click("#register")
     tab.until_shown("#signed-in")
     return tab
+
+
+@pytest.fixture
+def receiver():
+    """Where webhooks arrive."""
+    made = Receiver().start()
+    yield made
+    made.stop()
 
 
 @pytest.fixture

@@ -28,10 +28,12 @@ class Services:
     """`gatehouse-services all` on free ports, its stores in `folder`."""
 
     def __init__(self, folder):
-        ports = [text for name in NAMES for text in (f"--{name}-port", "0")]
+        ports = [text for name in ("bus", *NAMES) for text in (f"--{name}-port", "0")]
         self._log = open(folder / "services.err", "wb")
         self.process = subprocess.Popen(
-            [SERVICES, "all", "--data", str(folder / "data"), "--issuer", "https://auth.example.com", *ports],
+            [SERVICES, "all", "--data", str(folder / "data"), "--issuer", "https://auth.example.com",
+             # The receiver of webhooks is on this machine.
+             "--allow-private-webhooks", *ports],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._log)
         self._lines = Lines(self.process.stdout, _json)
         self.ports = {

@@ -167,6 +167,54 @@ def test_a_long_list_is_told_page_by_page(signed_in):
     assert set(tab.texts("#documents strong")) == {f"Number {number}" for number in range(25)}
 
 
+def deliveries(tab):
+    return tab.tell("Array.from(document.querySelectorAll('#deliveries tr'), (row) => Array.from(row.cells, (cell) => cell.textContent))")
+
+
+def test_webhooks_are_added_watched_tried_and_removed(signed_in, receiver, picture):
+    tab = signed_in
+    tab.until_shown("#webhooks")
+    assert tab.text("#no-deliveries") == "Nothing has been delivered yet."
+    receiver.answer["/hook"] = lambda number: 503 if number == 1 else 204
+    tab.write("#hook-url", receiver.url())
+    tab.click("#hook [type=submit]")
+    tab.until_shown("#secret")
+    receiver.trust("/hook", tab.text("#secret").split(": ")[1])
+    tab.until("document.querySelectorAll('#hooks li').length === 1")
+    assert tab.texts("#hooks .hook > span") == [f"{receiver.url()}\ndocument.*"]
+
+    save(tab, "Told", "a lighthouse")
+    # Refused once, and delivered by the second attempt; nothing on the page was pressed for it.
+    tab.until("document.querySelectorAll('#deliveries tr').length === 2")
+    (second, first), (message,) = deliveries(tab), receiver.messages()
+    assert first[1:] == ["document.created", first[2], "503", "1", receiver.url()] and first[2].startswith("failed")
+    assert second[1:] == ["document.created", "delivered", "204", "2", receiver.url()]
+    assert receiver.messages()[message][0].body["data"]["title"] == "Told" and receiver.refused == []
+    picture(tab, "webhooks")
+
+    tab.click("#hooks button:first-of-type")
+    tab.until("document.querySelectorAll('#deliveries tr').length === 3")
+    assert deliveries(tab)[0][1:5] == ["webhook.test", "delivered", "204", "1"]
+    tab.click("#hooks button:last-of-type")
+    tab.until("document.querySelectorAll('#hooks li').length === 0")
+
+    # Another account sees none of it.
+    tab.click("#sign-out")
+    tab.until_shown("#signed-out")
+    assert tab.texts("#deliveries tr") == [] and not tab.is_shown("#secret")
+    joined(tab)
+    tab.until_shown("#no-deliveries")
+    assert tab.texts("#deliveries tr") == []
+
+
+def test_an_address_that_no_webhook_may_have_is_refused_in_words(signed_in):
+    tab = signed_in
+    tab.write("#hook-url", "ftp://example.com/hook")
+    tab.click("#hook [type=submit]")
+    tab.until("document.getElementById('message').classList.contains('bad') && !document.getElementById('message').hidden")
+    assert tab.texts("#hooks li") == []
+
+
 @pytest.mark.parametrize("name, password, said", [
     ("nobody@example.com", "not the right one", "The user name or the password is wrong."),
 ])

@@ -1,19 +1,27 @@
-"""Starts, kills and asks the platform: four services with a store each, and the gateway before them over TLS and HTTP/2."""
+"""Starts, kills and asks the platform: the services with a store each, and the gateway before them over TLS and HTTP/2."""
 
 import json
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
 
+from ports import free_port, number
+from postbox import Mailbox
+from receiver import Receiver
+
 TOP = pathlib.Path(__file__).parents[2]
-SERVICES = ("auth", "search", "worker", "core")
-PATIENCE = 30
+SERVICES = ("bus", "auth", "search", "worker", "core")
+# The end of what hangs; what works takes a moment of it, but a longer one where others work too.
+PATIENCE = 60
 ISSUER = "https://auth.example.com"
+PASSWORD = "correct horse battery staple"
+# A worker that is killed keeps its jobs so long. It says that it lives each third of it: one of a busy machine may stand
+# still for two seconds, and must not lose its jobs by that.
+LEASE_SECONDS = 6
 
 
 def until(what, judge, seconds=PATIENCE):
@@ -27,41 +35,56 @@ def until(what, judge, seconds=PATIENCE):
     raise AssertionError(f"{what}: not within {seconds} s")
 
 
-def free_port():
-    """A port that stays a service's own over its restarts, so that the others find it again."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 class Stand:
     def __init__(self, folder):
         self.folder = folder
-        self.ports = {name: free_port() for name in SERVICES}
+        # A service's own over its restarts, so that the others find it again.
+        self.held, self.ports = [], {}
+        for name in SERVICES:
+            self.hold(name)
+        self.mailbox = Mailbox().start()
+        self.receiver = Receiver().start()
         self.processes = {}
         self.token = None
 
     # --- processes
 
-    def start(self):
-        (self.folder / "secret").write_text("platform-test-secret\n")
-        for name in SERVICES:
-            self.start_service(name)
-        for name in SERVICES:
-            self.await_ready(name)
+    def hold(self, process):
+        self.held.append(free_port())
+        self.ports[process] = number(self.held[-1])
+
+    def start(self, order=SERVICES):
+        """`order`: Of the services; each but the first begins once the one before answers."""
+        self.start_services(order)
         self.start_gateway()
 
-    def start_service(self, name):
+    def start_services(self, order=SERVICES):
+        (self.folder / "secret").write_text("platform-test-secret\n")
+        for name in order:
+            self.start_service(name)
+            if order is not SERVICES:
+                until(f"{name} is alive", lambda name=name: self.direct(name, "GET", "/healthz")[0] == 200)
+        for name in order:
+            self.await_ready(name)
+
+    def start_service(self, name, process=None):
+        """`process`: The name of one more process of that service, over the same store."""
+        process = process or name
+        if process not in self.ports:
+            self.hold(process)
         command = [
-            os.environ["GATEHOUSE_SERVICES"], name, "--port", str(self.ports[name]), "--data",
+            os.environ["GATEHOUSE_SERVICES"], name, "--port", str(self.ports[process]), "--data",
             str(self.folder / name), "--issuer", ISSUER]
-        if name != "auth":
+        command += ["--service-token-file", str(self.folder / "secret")]
+        if name != "bus":
+            command += ["--bus-url", f"http://127.0.0.1:{self.ports['bus']}"]
+        if name not in ("bus", "auth"):
             command += ["--jwks-url", f"http://127.0.0.1:{self.ports['auth']}/.well-known/jwks.json"]
-        if name in ("core", "search"):
-            command += ["--service-token-file", str(self.folder / "secret")]
-        if name == "core":
-            command += ["--search-url", f"http://127.0.0.1:{self.ports['search']}"]
-        self.run(name, command)
+        if name == "worker":
+            command += [
+                "--smtp-url", self.mailbox.url, "--mail-from", "platform@example.com",
+                "--allow-private-webhooks", "--lease-seconds", str(LEASE_SECONDS)]
+        self.run(process, command)
 
     def start_gateway(self):
         self.certificates()
@@ -96,10 +119,15 @@ class Stand:
         self.processes[name].send_signal(signal.SIGKILL)
         self.processes[name].wait()
 
+    def stop_service(self, name):
+        """As an operator does; it must end by itself."""
+        self.processes[name].terminate()
+        assert self.processes[name].wait(PATIENCE) == 0
+
     def stop(self):
         """Ends what still runs, the gateway first; each must end by itself with status 0."""
         statuses = {}
-        for name in ["gateway", *reversed(SERVICES)]:
+        for name in ["gateway", *reversed([name for name in self.processes if name != "gateway"])]:
             process = self.processes.get(name)
             if process is None or process.poll() is not None:
                 continue
@@ -110,6 +138,10 @@ class Stand:
                 process.kill()
                 statuses[name] = "killed"
         self.processes = {}
+        self.receiver.stop()
+        self.mailbox.stop()
+        for each in self.held:
+            each.close()
         assert all(status == 0 for status in statuses.values()), statuses
 
     def log(self, name):
@@ -153,7 +185,7 @@ class Stand:
         if self.token:
             request.add_header("Authorization", f"Bearer {self.token}")
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
                 return answer.status, json.loads(answer.read() or b"null")
         except urllib.error.HTTPError as error:
             return error.code, None
@@ -161,15 +193,41 @@ class Stand:
             # Killed in the midst of an answer; what it said is not known.
             return 0, None
 
-    def sign_in(self, email="ada@example.com", password="correct horse battery staple"):
-        status, _, account = self.ask(
-            "POST", "/auth/register", body={"email": email, "password": password}, token=False)
+    def sign_in(self, email="ada@example.com"):
+        """Makes an account and signs in; tells the registration's request id."""
+        status, fields, account = self.ask(
+            "POST", "/auth/register", body={"email": email, "password": PASSWORD}, token=False)
         assert status == 201, account
         status, _, tokens = self.ask(
             "POST", "/auth/token", "-d", "grant_type=password", "--data-urlencode", f"username={email}",
-            "--data-urlencode", f"password={password}", token=False)
+            "--data-urlencode", f"password={PASSWORD}", token=False)
         assert status == 200, tokens
         self.token = tokens["access_token"]
+        return fields["x-request-id"]
+
+    def add_hook(self, *types):
+        """Has the receiver told of events; the endpoint's id."""
+        status, _, endpoint = self.ask("POST", "/worker/webhooks", body={"url": self.receiver.url(), "events": list(types)})
+        assert status == 201, endpoint
+        self.receiver.trust("/hook", endpoint["secret"])
+        return endpoint["id"]
+
+    def told(self):
+        """What the receiver believed and took: of each subject the ids of its messages."""
+        told = {}
+        for name, deliveries in self.receiver.messages().items():
+            told.setdefault(deliveries[0].body["subject"], set()).add(name)
+        return told
+
+    def gauge(self, service, name):
+        """A value of a service's metrics; `None` while the service is away."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[service]}/metrics", timeout=PATIENCE) as answer:
+                lines = answer.read().decode().splitlines()
+        except OSError:
+            return None
+        start = f'gatehouse_service_{name}{{service="{service}"}} '
+        return next((float(line.removeprefix(start)) for line in lines if line.startswith(start)), None)
 
     def found(self, words):
         """The ids of all documents that are found, page by page."""

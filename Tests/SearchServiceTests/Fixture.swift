@@ -1,3 +1,4 @@
+import Backbone
 import Foundation
 import GRDB
 import ServiceKit
@@ -22,6 +23,15 @@ struct Fixture {
         return try await body(fixture)
     }
 
+    /// The store of a search that was handed its documents and knew nothing of events.
+    static func storeWithoutEvents(_ directory: URL) throws -> DatabasePool {
+        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+        let pool = try DatabasePool(
+            path: directory.appending(path: "search.sqlite").path(percentEncoded: false))
+        try SearchStore.migrations.migrate(pool, upTo: "generations")
+        return pool
+    }
+
     static func id(_ number: Int) -> String {
         let digits = String(number)
         return "01234567-89ab-7000-8000-" + String(repeating: "0", count: 12 - digits.count) + digits
@@ -35,6 +45,29 @@ struct Fixture {
         .stored(
             IndexedDocument(
                 owner: owner, type: type, title: title, body: body, version: version, updatedAt: updatedAt))
+    }
+
+    enum Told: String {
+        case stored = "document.updated"
+        case deleted = "document.deleted"
+    }
+
+    /// As core tells it.
+    static func event(
+        _ told: Told, _ id: String, owner: String = "ada", title: String = "", body: String = "",
+        version: Int64 = 1, updatedAt: Int64 = Timestamp.now
+    ) -> Event {
+        let data: JSONValue =
+            told == .deleted
+            ? ["owner": .text(owner), "version": .integer(version)]
+            : [
+                "owner": .text(owner), "title": .text(title), "body": .text(body),
+                "version": .integer(version), "createdAt": .text(Timestamp.text(updatedAt)),
+                "updatedAt": .text(Timestamp.text(updatedAt)),
+            ]
+        return Event(
+            told.rawValue, subject: id, data: JSONText(data), producer: "test", trace: .fresh(),
+            time: updatedAt)
     }
 
     func titles(
@@ -55,5 +88,13 @@ struct Fixture {
                 words: words, owner: owner, limit: limit,
                 cursor: try cursor.map { try #require(SearchCursor(text: $0)) })
         )
+    }
+}
+
+extension SearchStore {
+    func apply(id: String, _ change: DocumentChange) async throws {
+        try await pool.write { db in
+            try Self.apply(db, id: id, change, generation: Self.standing(db).serving)
+        }
     }
 }

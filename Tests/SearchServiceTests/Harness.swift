@@ -38,7 +38,7 @@ enum Harness {
         var fields = fields
         if let token { fields.append(("Authorization", "Bearer \(token)")) }
         if json != nil { fields.append(("Content-Type", "application/json")) }
-        return try await OutboundClient(timeout: .seconds(60)).send(
+        return try await OutboundClient(timeout: .seconds(600), connectTimeout: .seconds(600)).send(
             method, origin, path, fields: fields, body: json.map { Data($0.utf8) })
     }
 }

@@ -25,7 +25,7 @@ import Testing
                             db, id: Fixture.id(number),
                             Fixture.document(
                                 "Document rare\(number / 5)", body: text,
-                                owner: "account-\(number % Self.owners)"))
+                                owner: "account-\(number % Self.owners)"), generation: 1)
                     }
                 }
             }

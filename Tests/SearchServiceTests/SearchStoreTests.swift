@@ -183,38 +183,6 @@ import Testing
         }
     }
 
-    @Test("A rebuild fills a new generation while the old one is searched, and then takes its place")
-    func rebuild() async throws {
-        try await Fixture.with { fixture in
-            let store = fixture.store
-            try await store.apply(id: Fixture.id(1), Fixture.document("kept plan"))
-            try await store.apply(id: Fixture.id(2), Fixture.document("phantom plan", version: 9))
-            #expect(try await store.standing().isWhole == false)
-            try await store.pool.write { try SearchStore.finishBuilding($0) }
-            #expect(try await store.standing().isWhole)
-
-            #expect(try await store.pool.write { try SearchStore.beginRebuild($0) })
-            #expect(try await store.pool.write { try SearchStore.beginRebuild($0) } == false)
-            // What was deleted long ago comes by on the way, and must not be seen.
-            try await store.apply(id: Fixture.id(3), Fixture.document("deleted plan"))
-            #expect(try await fixture.titles("plan").sorted() == ["kept plan", "phantom plan"])
-            try await store.apply(id: Fixture.id(1), Fixture.document("kept plan"))
-            try await store.apply(id: Fixture.id(3), .removed(version: 2, at: 2_000))
-            try await store.pool.write { try SearchStore.finishBuilding($0) }
-            #expect(try await fixture.titles("plan") == ["kept plan"])
-
-            try await store.sweep()
-            let rows = try await store.pool.read { db in
-                try Int.fetchOne(db, sql: "SELECT count(*) FROM document")
-            }
-            #expect(rows == 1)
-            try await store.pool.write { db in
-                try db.execute(
-                    sql: "INSERT INTO document_text (document_text, rank) VALUES ('integrity-check', 1)")
-            }
-        }
-    }
-
     @Test("A word in more documents than are ranked: the newest are, and the answer says so")
     func candidates()
         async throws
@@ -223,7 +191,8 @@ import Testing
             let many = SearchStore.candidateLimit + 10
             try await fixture.store.pool.write { db in
                 for number in 0..<many {
-                    try SearchStore.apply(db, id: Fixture.id(number), Fixture.document("common \(number)"))
+                    try SearchStore.apply(
+                        db, id: Fixture.id(number), Fixture.document("common \(number)"), generation: 1)
                 }
             }
             let answer = try await fixture.answer("common", limit: 1)

@@ -67,6 +67,62 @@ import Testing
         let value: JSONValue = ["b": 1, "a": "q\"\\\n\u{1}é", "c": [1.5, nil, false]]
         #expect(value.json == "{\"a\":\"q\\\"\\\\\\n\\u0001é\",\"b\":1,\"c\":[1.5,null,false]}")
     }
+
+    @Test("A text with something to escape at any place, of any length, is written so that it is read again")
+    func places() throws {
+        for special in ["\"", "\\", "\u{0}", "\u{1F}", "\u{20}", "\u{7F}", "é", "\u{80}"] {
+            for length in 0..<20 {
+                for place in 0...length {
+                    let text =
+                        String(repeating: "x", count: place) + special
+                        + String(repeating: "!", count: length - place)
+                    let json = JSONValue.text(text).json
+                    #expect(try JSONValue(parsing: json.utf8) == .text(text))
+                    let mustBeEscaped = ["\"", "\\", "\u{0}", "\u{1F}"].contains(special)
+                    #expect((json.utf8.count > text.utf8.count + 2) == mustBeEscaped)
+                    // As it is, what must be escaped ends the string or is refused.
+                    let raw = "\"\(text)\""
+                    #expect((JSONValue(text: raw) == .text(text)) == !mustBeEscaped, "\(raw)")
+                }
+            }
+        }
+    }
+
+    private static let integers: [(String, Int64?)] = [
+        ("0", 0), ("-0", 0), ("7", 7), ("-12", -12), ("999999999999999999", 999_999_999_999_999_999),
+        ("9223372036854775807", .max), ("-9223372036854775808", .min), ("9223372036854775808", nil),
+        ("1.0", 1), ("1e2", 100), ("1.5", nil), ("01", nil), ("-", nil), ("-01", nil), ("", nil), ("+1", nil),
+        ("1x", nil), ("\"1\"", nil),
+    ]
+
+    @Test("A whole number is read however it is written, and nothing else is", arguments: integers)
+    func integer(text: String, value: Int64?) {
+        let bytes = Array(" \(text)".utf8)
+        let read = bytes.withUnsafeBufferPointer { buffer -> Int64? in
+            var reader = JSONReader(buffer)
+            guard let number = try? reader.integer(), (try? reader.end()) != nil else { return nil }
+            return number
+        }
+        #expect(read == value)
+        if let value { #expect(JSONValue.integer(value).json == String(value)) }
+    }
+
+    @Test("A member's name is compared as what it stands for, and is no other's beginning") func names()
+        throws
+    {
+        let bytes = Array(#"{"id":1,"i\u0064":2,"i":3,"idx":4,"":5}"#.utf8)
+        let found = try bytes.withUnsafeBufferPointer { buffer in
+            var reader = JSONReader(buffer)
+            var found: [Int64] = []
+            try reader.enter()
+            while let name = try reader.nextName() {
+                let value = try reader.integer()
+                if "id" ~= name { found.append(value) }
+            }
+            return found
+        }
+        #expect(found == [1, 2])
+    }
 }
 
 @Suite("W3C Trace Context") struct TraceTests {

@@ -69,6 +69,26 @@ private struct Named: Decodable, Sendable {
         }
     }
 
+    @Test(
+        "The interface's description is served by its path, and below the service's name where a gateway leads"
+    )
+    func description() async throws {
+        let described = ServiceParts(name: "test", openAPI: [UInt8]("{}".utf8)) { _ in }
+        try await withRunning(described, log: Harness.log) { origin in
+            for path in ["/openapi.json", "/test/openapi.json"] {
+                let answer = try await Harness.ask(
+                    origin, "GET", path, fields: [("X-Forwarded-For", "192.0.2.1")])
+                #expect(answer.status == 200)
+                #expect(answer.field("Content-Type") == "application/json")
+                #expect(answer.body == Data("{}".utf8))
+            }
+        }
+        try await withRunning(parts, log: Harness.log) { origin in
+            let absent = try await Harness.ask(origin, "GET", "/openapi.json")
+            #expect(absent.status == 404)
+        }
+    }
+
     @Test("Probes tell life, readiness and numbers") func probes() async throws {
         try await withRunning(parts, log: Harness.log) { origin in
             #expect(try await Harness.ask(origin, "GET", "/healthz").status == 200)
@@ -125,7 +145,10 @@ private struct Named: Decodable, Sendable {
         }
         try await withRunning(parts, log: Harness.log) { origin in
             await #expect(throws: OutboundClient.Failure.tooLong) {
-                try await OutboundClient(answerLimitBytes: 1_024).send("GET", origin, "/long")
+                try await OutboundClient(
+                    timeout: .seconds(600), connectTimeout: .seconds(600), answerLimitBytes: 1_024
+                ).send(
+                    "GET", origin, "/long")
             }
         }
     }

@@ -97,17 +97,91 @@ import Testing
         let token = try Harness.signer.token(claims(), header: header)
         let statuses = await withTaskGroup(of: Int.self) { group in
             for _ in 0..<50 {
-                group.addTask {
-                    do {
-                        _ = try await verifier.verify(token, now: Self.now)
-                        return 200
-                    } catch { return (error as? Problem)?.status.code ?? 0 }
-                }
+                group.addTask { await Self.status(verifier, token) }
             }
             return await group.reduce(into: Set<Int>()) { $0.insert($1) }
         }
         #expect(statuses == [401])
         #expect(fetches.withLock { $0 } == 1)
+    }
+
+    @Test("A hundred who come with the key of a rotation wait for the one fetch, and none is turned away")
+    func waiters() async throws {
+        let next = try TokenSigner()
+        let old = try JSONEncoder().encode(PublishedKeySet(keys: [Harness.signer.published()]))
+        let both = try JSONEncoder().encode(
+            PublishedKeySet(keys: [Harness.signer.published(), next.published()]))
+        let fetches = Mutex(0)
+        let come = Tally()
+        let verifier = TokenVerifier(
+            issuer: Harness.issuer, audience: Harness.audience, limits: .init(cooldown: .zero)
+        ) {
+            let number = fetches.withLock { fetches in
+                fetches += 1
+                return fetches
+            }
+            guard number > 1 else { return old }
+            // Answered when all are there.
+            while come.count < 100 { await Task.yield() }
+            return both
+        }
+        #expect(await verifier.prepare())
+        let token = try next.token(claims())
+        let statuses = await withTaskGroup(of: Int.self) { group in
+            for _ in 0..<100 {
+                group.addTask {
+                    come.add()
+                    return await Self.status(verifier, token)
+                }
+            }
+            return await group.reduce(into: Set<Int>()) { $0.insert($1) }
+        }
+        #expect(statuses == [200])
+        #expect(fetches.withLock { $0 } == 2)
+    }
+
+    @Test(
+        "In the cooldown after a fetch that failed an unknown key means 503: nobody knows whether it is bad")
+    func failedFetch() async throws {
+        let keys = try JSONEncoder().encode(PublishedKeySet(keys: [Harness.signer.published()]))
+        let fetches = Mutex(0)
+        let verifier = TokenVerifier(
+            issuer: Harness.issuer, audience: Harness.audience, limits: .init(cooldown: .milliseconds(1))
+        ) {
+            guard
+                fetches.withLock({ fetches in
+                    fetches += 1
+                    return fetches == 1
+                })
+            else { throw OutboundClient.Failure.timedOut }
+            return keys
+        }
+        let long = TokenVerifier(
+            issuer: Harness.issuer, audience: Harness.audience, limits: .init(cooldown: .seconds(3_600))
+        ) { throw OutboundClient.Failure.timedOut }
+        let other = try TokenSigner().token(claims())
+        let known = try Harness.signer.token(claims())
+        #expect(await verifier.prepare())
+        while fetches.withLock({ $0 }) < 2 {
+            #expect([401, 503].contains(await Self.status(verifier, other)))
+        }
+        #expect(await Self.status(verifier, other) == 503)
+        #expect(await Self.status(verifier, known) == 200)
+        for _ in 0..<2 { #expect(await Self.status(long, other) == 503) }
+    }
+
+    private final class Tally: Sendable {
+        private let cell = Mutex(0)
+
+        var count: Int { cell.withLock { $0 } }
+        func add() { cell.withLock { $0 += 1 } }
+    }
+
+    private static func status(_ verifier: TokenVerifier, _ token: String) async -> Int {
+        do {
+            _ = try await verifier.verify(token, now: now)
+            return 200
+        } catch { return (error as? Problem)?.status.code ?? 0 }
     }
 
     @Test(

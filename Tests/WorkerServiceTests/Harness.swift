@@ -1,6 +1,7 @@
 import Foundation
 import Logging
 import ServiceKit
+import WorkerService
 
 /// A caller's world: keys that sign its tokens, a directory for a store, and a client.
 enum Harness {
@@ -31,6 +32,13 @@ enum Harness {
         FileManager.default.temporaryDirectory.appending(path: "gatehouse-\(Identifier.make())")
     }
 
+    static func settings(_ directory: URL) -> WorkerSettings {
+        WorkerSettings(
+            directory: directory,
+            mail: MailSettings(
+                url: "smtp://127.0.0.1:9", from: "us@example.com", publicURL: "https://example.com"))
+    }
+
     static func ask(
         _ origin: Origin, _ method: String, _ path: String, token: String? = nil, json: String? = nil,
         fields: [(String, String)] = []
@@ -38,7 +46,7 @@ enum Harness {
         var fields = fields
         if let token { fields.append(("Authorization", "Bearer \(token)")) }
         if json != nil { fields.append(("Content-Type", "application/json")) }
-        return try await OutboundClient(timeout: .seconds(60)).send(
+        return try await OutboundClient(timeout: .seconds(600), connectTimeout: .seconds(600)).send(
             method, origin, path, fields: fields, body: json.map { Data($0.utf8) })
     }
 }

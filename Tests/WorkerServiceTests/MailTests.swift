@@ -140,7 +140,30 @@ import Testing
     }
 
     @Test("A server that is not there is worth another attempt") func down() async throws {
-        let url = try MailSink().url
+        let url = "smtp://127.0.0.1:\(try Peer.nobody.get())"
         #expect(try await send(url) == .failed(reason: TransferFailure.unreachable.description))
+    }
+}
+
+@Suite("What the operator says of mails") struct MailSettingsTests {
+    private static func fault(
+        url: String = "smtp://mail.example.com:25", from: String = "us@example.com",
+        publicURL: String = "https://example.com", product: String = "P"
+    ) -> String? {
+        MailSettings.fault(url: url, from: from, publicURL: publicURL, product: product)
+    }
+
+    @Test("A setting with which no mail could go is refused at the start") func faults() {
+        #expect(Self.fault() == nil)
+        #expect(Self.fault(url: "smtps://[::1]:465/") == nil)
+        for url in ["", "mail", "http://mail", "smtp://", "smtp://u:p@mail", "smtp://mail/x"] {
+            #expect(Self.fault(url: url)?.contains("'\(url)'") == true)
+        }
+        #expect(Self.fault(from: "Us <us@example.com>")?.contains("sender") == true)
+        for url in ["example.com", "ftp://example.com", "https://example.com?x", "https://"] {
+            #expect(Self.fault(publicURL: url)?.contains("'\(url)'") == true)
+        }
+        #expect(Self.fault(product: "") != nil)
+        #expect(Self.fault(product: "a\r\nBcc: b@c") != nil)
     }
 }

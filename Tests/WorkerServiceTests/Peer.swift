@@ -11,27 +11,17 @@ final class Peer: Sendable {
     /// How many connections were made to it.
     var connections: Int { accepted.withLock { $0 } }
 
-    init(_ serve: @escaping @Sendable (Wire) -> Void) throws {
-        let listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let isListening = withUnsafeMutablePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
-                bind(listener, address, length) == 0 && listen(listener, 16) == 0
-                    && getsockname(listener, address, &length) == 0
-            }
-        }
-        guard isListening else { throw POSIXError(.EADDRINUSE) }
-        port = Int(UInt16(bigEndian: address.sin_port))
+    init(_ serve: @escaping @Sendable (Connection) -> Void) throws {
+        let (listener, port) = try Self.bound()
+        guard listen(listener, 16) == 0 else { throw POSIXError(.EADDRINUSE) }
         self.listener = listener
+        self.port = port
         Thread { [weak self] in
             while true {
                 let descriptor = accept(listener, nil, nil)
                 guard descriptor >= 0 else { break }
                 self?.accepted.withLock { $0 += 1 }
-                Thread { serve(Wire(descriptor)) }.start()
+                Thread { serve(Connection(descriptor)) }.start()
             }
             // Closed here alone: elsewhere its number could be another listener's by the time it is asked again.
             close(listener)
@@ -41,10 +31,29 @@ final class Peer: Sendable {
     deinit {
         shutdown(listener, Int32(SHUT_RDWR))
     }
+
+    /// A port that nobody listens on, nor will as long as the tests run: one that a peer had may be another test's at once.
+    static let nobody = Result { try bound().port }
+
+    /// A socket that has a port of the loopback.
+    private static func bound() throws -> (descriptor: Int32, port: Int) {
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let isBound = withUnsafeMutablePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
+                bind(descriptor, address, length) == 0 && getsockname(descriptor, address, &length) == 0
+            }
+        }
+        guard isBound else { throw POSIXError(.EADDRINUSE) }
+        return (descriptor, Int(UInt16(bigEndian: address.sin_port)))
+    }
 }
 
 /// One connection of a peer.
-final class Wire {
+final class Connection {
     private let descriptor: Int32
     private var held: [UInt8] = []
 
@@ -144,9 +153,12 @@ final class MailSink: Sendable {
 
     private final class Log: Sendable {
         let taken = Mutex<[Taken]>([])
+        let offered = Mutex<[String]>([])
     }
 
     var taken: [Taken] { log.taken.withLock { $0 } }
+    /// The text of each mail that came, also of those that were refused then.
+    var offered: [String] { log.offered.withLock { $0 } }
     var url: String { "smtp://127.0.0.1:\(peer.port)" }
 
     /// `answers`: By the first word of the command, or `greeting`, or `end` for the mail itself.
@@ -165,6 +177,7 @@ final class MailSink: Sendable {
                 wire.say(answer + "\r\n")
                 guard answer.hasPrefix("354") else { continue }
                 guard let data = wire.read(through: "\r\n.\r\n") else { return }
+                log.offered.withLock { $0.append(data) }
                 let verdict = answers("end") ?? "250 taken"
                 if verdict.hasPrefix("250") {
                     let mail = Taken(commands: commands, data: data)

@@ -1,23 +1,23 @@
+import Backbone
+import BusService
 import Foundation
+import GRDB
 import ServiceKit
 import Synchronization
 import Testing
 
 @testable import WorkerService
 
-@Suite("The worker service over HTTP") struct WorkerServiceTests {
-    private struct Broken: Error {}
-
+@Suite("The worker service over HTTP", .timeLimit(.minutes(10))) struct WorkerServiceTests {
     private func withWorker(
-        directory: URL? = nil, kinds: [JobKind] = JobKind.standard,
-        _ body: @escaping @Sendable (Origin) async throws -> Void
+        kinds: [JobKind]? = nil, _ body: @escaping @Sendable (Origin, TappedBus) async throws -> Void
     ) async throws {
-        let place = directory ?? Harness.directory()
-        defer { if directory == nil { try? FileManager.default.removeItem(at: place) } }
+        let scratch = Scratch()
+        let bus = try TappedBus(scratch)
         let service = try WorkerService(
-            directory: place, verifier: Harness.verifier(), log: Harness.log, kinds: kinds,
-            firstPause: .milliseconds(1))
-        try await withRunning(service.parts, log: Harness.log, body)
+            Harness.settings(scratch.worker), backbone: bus, verifier: Harness.verifier(), log: Harness.log,
+            kinds: kinds, limits: Workshop.limits)
+        try await withRunning(service.parts, log: Harness.log) { try await body($0, bus) }
     }
 
     private static func order(_ worker: Origin, _ json: String, as subject: String = "ada")
@@ -31,10 +31,8 @@ import Testing
         while true {
             let answer = try await Harness.ask(
                 worker, "GET", "/worker/jobs/\(id)", token: Harness.token("ada"))
-            guard let state = answer.text("state"), ["queued", "running"].contains(state) else {
-                return answer
-            }
-            await Task.yield()
+            guard let state = answer.text("state"), ["ready", "leased"].contains(state) else { return answer }
+            try await Task.sleep(for: .milliseconds(1))
         }
     }
 
@@ -52,11 +50,12 @@ import Testing
             ),
         ])
     func kinds(order: String, result: String) async throws {
-        try await withWorker { worker in
+        try await withWorker { worker, _ in
             let receipt = try await Self.order(worker, order)
             #expect(receipt.status == 202)
-            #expect(receipt.text("state") == "queued")
+            #expect(receipt.text("state") == "ready")
             let id = try #require(receipt.text("id"))
+            #expect(receipt.field("location") == "/worker/jobs/\(id)")
             let report = try await Self.ended(worker, id)
             #expect(report.text("state") == "done")
             #expect(report.object["attempts"] as? Int == 1)
@@ -64,91 +63,73 @@ import Testing
         }
     }
 
-    @Test("A job that fails twice is done at the third attempt") func retried() async throws {
-        let attempts = Mutex(0)
-        let flaky = JobKind("flaky") { payload in
-            let attempt = attempts.withLock { count in
-                count += 1
-                return count
-            }
-            if attempt < 3 { throw Broken() }
-            return payload
-        }
-        try await withWorker(kinds: [flaky]) { worker in
-            let id = try #require(try await Self.order(worker, "{\"kind\":\"flaky\"}").text("id"))
-            let report = try await Self.ended(worker, id)
-            #expect(report.text("state") == "done")
-            #expect(report.object["attempts"] as? Int == 3)
+    @Test("A job says which request ordered it") func trace() async throws {
+        try await withWorker { worker, bus in
+            let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+            let receipt = try await Harness.ask(
+                worker, "POST", "/worker/jobs", token: Harness.token("ada"), json: "{\"kind\":\"echo\"}",
+                fields: [("X-Request-ID", "req-7"), ("traceparent", trace)])
+            let id = try #require(receipt.text("id"))
+            let job = try #require(try await bus.job(id: id))
+            #expect(job.trace == Trace(requestID: "req-7", traceparent: trace))
+            #expect(job.owner == "ada")
         }
     }
 
-    @Test("A job has failed after its fifth attempt, or at once when there is no mending it") func failed()
-        async throws
-    {
-        let broken = JobKind("broken") { _ in throw Broken() }
-        try await withWorker(kinds: [broken, .digest]) { worker in
+    @Test("A dead job can be tried anew by its owner, and nothing else can") func redriven() async throws {
+        let isMended = Atomic<Bool>(false)
+        let broken = JobKind("broken", isOpen: true) { _ in
+            guard isMended.load(ordering: .relaxed) else { throw FatalJobFailure("broken") }
+            return nil
+        }
+        try await withWorker(kinds: [broken]) { worker, _ in
             let id = try #require(try await Self.order(worker, "{\"kind\":\"broken\"}").text("id"))
             let report = try await Self.ended(worker, id)
-            #expect(report.text("state") == "failed")
-            #expect(report.object["attempts"] as? Int == 5)
-            let fatal = try #require(
-                try await Self.order(worker, "{\"kind\":\"digest\",\"payload\":{\"text\":1}}").text("id"))
-            let fatalReport = try await Self.ended(worker, fatal)
-            #expect(fatalReport.text("state") == "failed")
-            #expect(fatalReport.object["attempts"] as? Int == 1)
-            #expect(fatalReport.text("error")?.contains("'text'") == true)
+            #expect(report.text("state") == "dead")
+            #expect(report.text("error") == "broken")
+            #expect(report.object["failures"] as? Int == 1)
+            isMended.store(true, ordering: .relaxed)
+            let path = "/worker/jobs/\(id)/redrive"
+            #expect(try await Harness.ask(worker, "POST", path, token: Harness.token("bob")).status == 404)
+            let again = try await Harness.ask(worker, "POST", path, token: Harness.token("ada"))
+            #expect(again.status == 202)
+            #expect(again.text("state") == "ready")
+            let mended = try await Self.ended(worker, id)
+            #expect(mended.text("state") == "done")
+            #expect(mended.object["error"] == nil)
+            let late = try await Harness.ask(worker, "POST", path, token: Harness.token("ada"))
+            #expect(late.status == 409)
+            #expect(late.text("reason") == "not_dead")
         }
     }
 
-    @Test(
-        "A job that was running when the service died is done after the restart, and that was not its failure"
-    )
-    func restart() async throws {
-        let directory = Harness.directory()
-        defer { try? FileManager.default.removeItem(at: directory) }
-        let id: String
-        do {
-            let store = try JobStore(directory: directory)
-            let admission = try await store.add(
-                owner: "ada", kind: "echo", payload: "1", requestID: "abc", now: Timestamp.now)
-            guard case .queued(let job) = admission else {
-                Issue.record("refused")
-                return
+    @Test("While the bus is away, orders and questions are 503 and say when to come again") func away()
+        async throws
+    {
+        try await withWorker { worker, bus in
+            let id = try #require(try await Self.order(worker, "{\"kind\":\"echo\"}").text("id"))
+            bus.isAway = true
+            let path = "/worker/jobs/\(id)"
+            for (method, path, json) in [
+                ("POST", "/worker/jobs", "{\"kind\":\"echo\"}"), ("GET", path, nil),
+                ("POST", "\(path)/redrive", nil),
+            ] {
+                let answer = try await Harness.ask(
+                    worker, method, path, token: Harness.token("ada"), json: json)
+                #expect(answer.status == 503)
+                #expect(answer.text("reason") == "bus_unavailable")
+                #expect(answer.field("retry-after") == "2")
             }
-            id = job.id
-            #expect(try await store.begin(now: Timestamp.now)?.id == id)
-            #expect(try await store.begin(now: Timestamp.now) == nil)
+            // The worker itself does not stop for that.
+            #expect(try await Harness.ask(worker, "GET", "/healthz").status == 200)
+            bus.isAway = false
+            #expect(try await Self.ended(worker, id).text("state") == "done")
         }
-        try await withWorker(directory: directory) { worker in
-            let report = try await Self.ended(worker, id)
-            #expect(report.text("state") == "done")
-            #expect(report.object["attempts"] as? Int == 2)
-        }
-        #expect(try await JobStore(directory: directory).job(id: id)?.failures == 0)
     }
 
-    @Test("A job in hand when the service stops is given back") func stopped() async throws {
-        let directory = Harness.directory()
-        defer { try? FileManager.default.removeItem(at: directory) }
-        let hasBegun = Doorbell()
-        let endless = JobKind("endless") { _ in
-            hasBegun.ring()
-            try await Task.sleep(for: .seconds(3_600))
-            return ""
-        }
-        let id = Mutex("")
-        try await withWorker(directory: directory, kinds: [endless]) { worker in
-            let made = try #require(try await Self.order(worker, "{\"kind\":\"endless\"}").text("id"))
-            id.withLock { $0 = made }
-            await hasBegun.wait(upTo: .seconds(60))
-        }
-        let job = try await JobStore(directory: directory).job(id: id.withLock { $0 })
-        #expect(job?.state == .queued)
-        #expect(job?.failures == 0)
-    }
-
-    @Test("A job is its owner's; what is not a job is refused") func refusals() async throws {
-        try await withWorker { worker in
+    @Test("A job is its owner's; what is not a job is refused; what services order, users cannot")
+    func refusals() async throws {
+        try await withWorker { worker, bus in
             let id = try #require(try await Self.order(worker, "{\"kind\":\"echo\"}").text("id"))
             let path = "/worker/jobs/\(id)"
             #expect(try await Harness.ask(worker, "GET", path, token: Harness.token("bob")).status == 404)
@@ -157,35 +138,80 @@ import Testing
                     .status
                     == 200)
             #expect(try await Harness.ask(worker, "GET", path).status == 401)
-            let unknown = try await Self.order(worker, "{\"kind\":\"magic\"}")
-            #expect(unknown.status == 422)
-            #expect(unknown.text("detail") == "The kinds are: digest, echo, process, word-count.")
+            #expect(
+                try await Harness.ask(worker, "GET", path, token: Harness.token("ada", scope: "search"))
+                    .status
+                    == 403)
+            for kind in ["magic", "email", "webhook", "licence"] {
+                let unknown = try await Self.order(worker, "{\"kind\":\"\(kind)\"}")
+                #expect(unknown.status == 422)
+                #expect(unknown.text("detail") == "The kinds are: digest, echo, process, word-count.")
+            }
+            // The platform's own jobs have no owner; their results are for administrators.
+            let own = NewJob(
+                queue: "work", kind: "echo", payload: JSONText(JSONValue.null), trace: .fresh())
+            _ = try await bus.enqueue([own])
+            #expect(
+                try await Harness.ask(
+                    worker, "GET", "/worker/jobs/\(own.id)", token: Harness.token("ada")
+                ).status == 404)
             let long = String(repeating: "x", count: 65_536)
             #expect(try await Self.order(worker, "{\"kind\":\"echo\",\"payload\":\"\(long)\"}").status == 413)
             #expect(try await Self.order(worker, "{\"payload\":1}").status == 400)
+            let deep = String(repeating: "[", count: 40) + String(repeating: "]", count: 40)
+            let nested = try await Self.order(worker, "{\"kind\":\"echo\",\"payload\":\(deep)}")
+            #expect(nested.status == 422)
+            #expect(nested.text("reason") == "payload_too_deep")
         }
     }
 
-    @Test("An account may have a thousand unfinished jobs") func ownerLimit() async throws {
-        let directory = Harness.directory()
-        defer { try? FileManager.default.removeItem(at: directory) }
-        let store = try JobStore(directory: directory)
-        for _ in 0..<JobStore.waitingPerOwner {
-            _ = try await store.add(owner: "ada", kind: "echo", payload: "1", requestID: "", now: 0)
+    @Test("More unfinished jobs than an account may have are 429") func ownerLimit() async throws {
+        let scratch = Scratch()
+        let bus = try BusStore(directory: scratch.bus, limits: .init(jobsPerOwner: 2))
+        let begun = Doorbell()
+        let held = JobKind("held", isOpen: true) { _ in
+            begun.ring()
+            try await Task.sleep(for: .seconds(60))
+            return nil
         }
-        guard
-            case .ownerFull = try await store.add(
-                owner: "ada", kind: "echo", payload: "1", requestID: "", now: 0)
-        else {
-            Issue.record("one too many was taken")
-            return
+        let service = try WorkerService(
+            Harness.settings(scratch.worker), backbone: bus, verifier: Harness.verifier(), log: Harness.log,
+            kinds: [held], limits: Workshop.limits)
+        try await withRunning(service.parts, log: Harness.log) { (worker: Origin) async throws -> Void in
+            for status in [202, 202, 429] {
+                let answer = try await Self.order(worker, "{\"kind\":\"held\"}")
+                #expect(answer.status == status)
+            }
+            let other = try await Self.order(worker, "{\"kind\":\"held\"}", as: "bob")
+            #expect(other.status == 202)
         }
-        guard
-            case .queued = try await store.add(
-                owner: "bob", kind: "echo", payload: "1", requestID: "", now: 0)
-        else {
-            Issue.record("another owner was refused")
-            return
+    }
+
+    @Test("A service that is stopped breaks its jobs off and gives them back") func stopped()
+        async throws
+    {
+        let scratch = Scratch()
+        let bus = try TappedBus(scratch)
+        let sink = try WebSink { _ in nil }
+        let store = try WorkerStore(directory: scratch.worker)
+        try await Workshop.add(store, "e", url: sink.url)
+        // A delivery that was given up in time, before the stop, would be told of; and a lease that ran out begins anew.
+        let sender = WebhookSender(
+            threads: BlockingThreads(count: 1), addresses: .everything, timeout: .seconds(3_600))
+        let service = try WorkerService(
+            Harness.settings(scratch.worker), backbone: bus, verifier: Harness.verifier(), log: Harness.log,
+            kinds: [.webhook(sender, store: store, tables: WebhookTables())],
+            limits: .standard(leaseSeconds: 3_600))
+        let job = try WebhookOrder.job(
+            endpoint: "e", owner: "ada", message: "m", type: "document.created", body: JSONText(1),
+            store: nil, trace: .fresh())
+        try await withRunning(service.parts, log: Harness.log) { _ in
+            _ = try await bus.enqueue([job])
+            try await until { !sink.asked.isEmpty }
         }
+        let left = try #require(try await bus.job(id: job.id))
+        #expect((left.state, left.attempts, left.failures) == (.ready, 1, 0))
+        // Broken off by us, which says nothing of the receiver.
+        #expect(try await store.pool.read { db in try WebhookTables().counts(db).deliveries } == 0)
     }
 }

@@ -50,6 +50,12 @@ static inline CURLcode ccurl_number(CURL *handle, CURLINFO info, long *value) {
     return curl_easy_getinfo(handle, info, value);
 }
 
+/* The seconds that Retry-After says or, of a date, that it lies ahead; 0 without one, or with one that is neither. */
+static inline curl_off_t ccurl_retry_after(CURL *handle) {
+    curl_off_t seconds = 0;
+    return curl_easy_getinfo(handle, CURLINFO_RETRY_AFTER, &seconds) == CURLE_OK ? seconds : 0;
+}
+
 /* CURL_SOCKET_BAD is a macro with a cast, and so are these. */
 static inline curl_socket_t ccurl_no_socket(void) { return CURL_SOCKET_BAD; }
 static inline curl_socket_t ccurl_open(const struct curl_sockaddr *address) {

@@ -263,27 +263,47 @@ $("delete").addEventListener("blur", () => { $("delete").textContent = "Delete";
 
 let looking = 0;
 
+/** Why an endpoint is told nothing more. */
+const DISABLED = { gone: "it wants no more", failing: "it failed for days", owner: "switched off", account: "the account was disabled" };
+
 function hookLine(hook) {
+  const test = element("button", "Test");
   const remove = element("button", "Remove");
-  remove.type = "button";
+  test.addEventListener("click", pressed(test, async () => {
+    await ask("POST", `/worker/webhooks/${encodeURIComponent(hook.id)}/test`);
+    await look();
+  }));
   remove.addEventListener("click", pressed(remove, async () => {
     await ask("DELETE", `/worker/webhooks/${encodeURIComponent(hook.id)}`);
     await look();
   }));
-  const row = element("li", element("span", hook.url), remove);
+  test.type = "button";
+  remove.type = "button";
+  const off = hook.enabled ? "" : `, disabled: ${DISABLED[hook.disabledReason] ?? hook.disabledReason ?? "switched off"}`;
+  const row = element("li", element("span", hook.url, hint(hook.events.join(", ") + off)), test, remove);
   row.className = "hook";
+  row.dataset.id = hook.id;
   return row;
 }
 
 function deliveryLine(each) {
-  const cells = [time(each.time), each.event, each.state, each.status ?? "", each.attempt, each.url];
+  const state = each.error ? `${each.state}: ${each.error}` : each.state;
+  const cells = [time(each.time), each.event, state, each.status ?? "", each.attempt, each.url];
   return element("tr", ...cells.map((cell) => element("td", String(cell ?? ""))));
+}
+
+/** Puts the lines in place of the old ones, unless they are the same: what is being pressed must not go away under the hand. */
+function put(place, lines) {
+  const text = (line) => `${line.dataset.id} ${line.textContent}`;
+  const old = [...place.children];
+  if (old.length === lines.length && old.every((line, index) => text(line) === text(lines[index]))) return;
+  place.replaceChildren(...lines);
 }
 
 async function showWebhooks() {
   const [hooks, deliveries] = await Promise.all([ask("GET", "/worker/webhooks"), ask("GET", "/worker/deliveries?limit=20")]);
-  $("hooks").replaceChildren(...hooks.data.webhooks.map(hookLine));
-  $("deliveries").replaceChildren(...deliveries.data.deliveries.map(deliveryLine));
+  put($("hooks"), hooks.data.webhooks.map(hookLine));
+  put($("deliveries"), deliveries.data.deliveries.map(deliveryLine));
   $("no-deliveries").hidden = deliveries.data.deliveries.length > 0;
 }
 
@@ -310,7 +330,9 @@ async function look() {
 }
 
 $("hook").addEventListener("submit", pressed($("hook").querySelector("[type=submit]"), async () => {
-  const { data } = await ask("POST", "/worker/webhooks", { json: { url: $("hook-url").value } });
+  const { data } = await ask("POST", "/worker/webhooks", {
+    json: { url: $("hook-url").value, events: [$("hook-events").value] },
+  });
   $("hook-url").value = "";
   $("secret").textContent = `Its secret, told once: ${data.secret}`;
   $("secret").hidden = false;
