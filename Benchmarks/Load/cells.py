@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import os
 import pathlib
 import re
 import signal
@@ -33,6 +34,17 @@ def by_thread(pid):
     return {task.name: int((task / "schedstat").read_text().split()[0]) for task in pathlib.Path(f"/proc/{pid}/task").iterdir()}
 
 
+def by_worker(process):
+    """Requests that each worker has done, as Gatehouse says itself; nothing of other targets."""
+    if not process.admin_port:
+        return []
+    link = http.client.HTTPConnection("127.0.0.1", process.admin_port, timeout=20)
+    link.request("GET", "/metrics")
+    text = link.getresponse().read().decode()
+    link.close()
+    return [int(value) for value in re.findall(r'^gatehouse_worker_exchanges_total{worker="\d+"} (\d+)$', text, re.MULTILINE)]
+
+
 def prime(yard, process, scenario):
     """Until a refusal is what is answered: a limit must first be used up, a bad token first be seen."""
     token = yard.tokens.file(scenario.tokens).read_text().split()[0] if scenario.tokens else None
@@ -49,14 +61,15 @@ def prime(yard, process, scenario):
 
 @contextlib.contextmanager
 def serving(yard, target, scenario, wrapper=()):
-    process = yard.target(target, scenario.tls, scenario.job, scenario.limited, scenario.rsa, wrapper, scenario.routes,
-                            scenario.workers)
-    try:
-        if scenario.status != 200:
-            prime(yard, process, scenario)
-        yield process
-    finally:
-        yard.stop_target(target, process)
+    with yard.grpc_service() if scenario.grpc else contextlib.nullcontext():
+        process = yard.target(target, scenario.tls, scenario.job, scenario.limited, scenario.rsa, wrapper, scenario.routes,
+                              scenario.workers, scenario.grpc, scenario.kind == "reload")
+        try:
+            if scenario.status != 200:
+                prime(yard, process, scenario)
+            yield process
+        finally:
+            yard.stop_target(target, process)
 
 
 def judged(said, scenario):
@@ -84,6 +97,7 @@ def cost(yard, program, target, scenario, has_counter, scale):
         time.sleep(0.05)
         upstream = cpu_nanoseconds(yard.upstream.pid)
         threads = by_thread(process.pid)
+        workers = by_worker(process)
         user, system, nanoseconds = *ticks(process.pid), cpu_nanoseconds(process.pid)
         said = judged(load.run(), scenario)
         # What is left to do behind the last answer (its log line) is of the counted requests.
@@ -97,6 +111,9 @@ def cost(yard, program, target, scenario, has_counter, scale):
                   "busiest_thread": most / max(1, nanoseconds),
                   "other_busy": (upstream / 1e9 + said["client_cpu"]) / said["seconds"],
                   "latency_us": said["latency_us"]}
+        if workers:
+            done = [after - before for after, before in zip(by_worker(process), workers)]
+            result["busiest_worker"] = max(done) / sum(done)
         if perf:
             perf.send_signal(signal.SIGINT)
             _, text = perf.communicate(timeout=60)
@@ -127,8 +144,8 @@ def under_valgrind(yard, program, target, scenario, tool, pattern, connections, 
 
 def counted(yard, program, target, scenario):
     """User-space instructions a request."""
-    # Few connections: valgrind runs one thread at a time, and a queue in front of it changes what is batched.
-    return {"instructions": under_valgrind(yard, program, target, scenario, CACHEGRIND, CACHEGRIND_COUNT, 4, 8)}
+    return {"instructions": under_valgrind(yard, program, target, scenario, CACHEGRIND, CACHEGRIND_COUNT,
+                                           scenario.valgrind_connections, scenario.valgrind_streams)}
 
 
 def allocations(yard, program, target, scenario):
@@ -206,15 +223,15 @@ LATENCY_SECONDS, LEAST_ARRIVALS = 3, 1_000
 
 def latency(yard, program, target, scenario, scale):
     """The time from when a request was due to its answer, at shares of what the target can do, which is found first: the rate
-    of a load that always has the next request ready."""
+    of a load that always has the next request ready; or at rates that are the same for all."""
     result = {"shares": {}}
     with serving(yard, target, scenario) as process:
         load = Load(program, process.port, scenario, yard, scenario.warm, max(2_000, int(scenario.count * scale)))
         result["capacity"] = load.run()
         load.end()
         capacity = result["capacity"]["answers"] / result["capacity"]["seconds"]
-        for share in SHARES:
-            rate = capacity * share
+        for share in scenario.rates or SHARES:
+            rate = share if scenario.rates else capacity * share
             count = max(LEAST_ARRIVALS, int(rate * LATENCY_SECONDS * scale))
             load = Load(program, process.port, scenario, yard, 500, count, rate=rate)
             said = load.run()
@@ -222,6 +239,71 @@ def latency(yard, program, target, scenario, scale):
             # A load that does not keep its rate asks less than it says.
             result["shares"][str(share)] = {"rate": rate, "kept": said["answers"] / said["seconds"], **said["latency_us"]}
     result["capacity"] = capacity
+    return result
+
+
+RELOAD_SECONDS = 1
+
+
+def tree(pid):
+    """A process and all below it."""
+    below = {}
+    for folder in pathlib.Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                words = (folder / "stat").read_text().rpartition(")")[2].split()
+                below.setdefault(int(words[1]), []).append(int(folder.name))
+    found = [pid]
+    for process in found:
+        found += below.get(process, [])
+    return found
+
+
+def tree_nanoseconds(pid):
+    """CPU time of a process and all below it, of the threads and processes too that have ended: of those the kernel tells in
+    ticks."""
+    total = 0
+    for process in tree(pid):
+        with contextlib.suppress(OSError):
+            words = pathlib.Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+            # The clock of the process, by the number that the kernel gives it.
+            total += time.clock_gettime_ns(~process << 3 | 2)
+            total += (int(words[13]) + int(words[14])) * (1_000_000_000 // os.sysconf("SC_CLK_TCK"))
+    return total
+
+
+def reloads(yard, program, target, scenario, scale):
+    """The same load twice at the same target: left alone, then reloaded each second. What each reload brought is a number in
+    the answers, so that the client judges which were done. Errors are counted, and are no reason to refuse the round but
+    where they are Gatehouse's: it says that there are none."""
+    count = max(2 * scenario.rate * RELOAD_SECONDS, int(scenario.count * scale))
+    result = {"reloads": 0, "count": count}
+    with serving(yard, target, scenario) as process:
+        for name in ("quiet", "reloaded"):
+            load = Load(program, process.port, scenario, yard, scenario.warm, count, rate=scenario.rate)
+            time.sleep(0.05)
+            start = tree_nanoseconds(process.pid)
+            begin = time.monotonic()
+            load.go()
+            if name == "reloaded":
+                # The last of them a second before the end, that it is seen.
+                for number in range(1, count // (scenario.rate * RELOAD_SECONDS)):
+                    time.sleep(max(0, begin + number * RELOAD_SECONDS - time.monotonic()))
+                    process.configuration.reload(process, number)
+                    result["reloads"] = number
+            said = load.said()
+            time.sleep(0.05)
+            cpu_us = (tree_nanoseconds(process.pid) - start) / count / 1000
+            load.end()
+            result[name] = {"cpu_us": cpu_us, "errors": said["errors"], "retried": said["retried"],
+                            "ended": said["reconnections"], "seen": said["generations"] - 1, "said": said["first_error"],
+                            **said["latency_us"]}
+    result["cpu_us"] = result["reloaded"]["cpu_us"]
+    if result["quiet"]["errors"] or result["quiet"]["seen"]:
+        raise LoadFailed(f"errors without any reload: {result['quiet']}")
+    seen = result["reloaded"]
+    if target.name == "gatehouse" and (seen["errors"] or seen["ended"] or seen["retried"] or seen["seen"] != result["reloads"]):
+        raise LoadFailed(f"{result['reloads']} reloads: {seen}")
     return result
 
 

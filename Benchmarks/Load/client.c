@@ -7,7 +7,8 @@
 // is told to end. What is read of the target in between is the cost of those requests and of nothing else.
 //
 // Any answer that is not what was asked for, any connection that ends, ends it with a status other than 0: a round with
-// errors is no round.
+// errors is no round. With --count-errors, for a target that is reloaded meanwhile, errors are counted and connections that
+// ended are opened again.
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -19,6 +20,7 @@
 #include <nghttp2/nghttp2.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -32,267 +34,9 @@
 #include <unistd.h>
 
 #include "options.h"
-
-typedef struct exchange {
-    uint64_t due;
-    long received, sent;
-    int status;
-    struct exchange *next;  // in the list of free ones
-} Exchange;
-
-typedef struct {
-    int fd;
-    SSL *ssl;
-    nghttp2_session *session;
-    bool is_open, wants_write;
-    int in_flight;
-    uint8_t *out;
-    size_t out_length, out_sent, out_room;
-    // HTTP/1.1
-    uint8_t *in;
-    size_t in_length, in_room;
-    Exchange h1;
-    bool in_body;
-    long body_left;
-} Connection;
-
-static Connection *connections;
-static int poller;
-static SSL_CTX *tls_context;
-// The newest session, as bytes: OpenSSL marks a session that it has replaced by a newer one as not to be resumed, and with
-// it all that were made from it, so that each connection needs an object of its own.
-static uint8_t *held_session;
-static int held_session_length;
-static Exchange *free_exchanges;
-static long started, finished, limit, resumed, handshakes;
-static uint64_t phase_start;
-static uint32_t *latencies;
-static long latency_count;
-static uint8_t scratch[1 << 18];
-static uint8_t *upload;
-
-static void die(const char *form, ...) {
-    va_list list;
-    va_start(list, form);
-    fprintf(stderr, "client: ");
-    vfprintf(stderr, form, list);
-    fprintf(stderr, " (after %ld of %ld answers)\n", finished, limit);
-    va_end(list);
-    exit(1);
-}
-
-static uint64_t now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-static uint64_t due_of(long number) {
-    return o.rate > 0 ? phase_start + (uint64_t)((double)number * 1e9 / o.rate) : now();
-}
-
-// The number of requests that may be started by now; with a rate they are due one after the other, whatever is answered.
-static long phase_first;
-static bool may_start(void) {
-    if (started >= limit) return false;
-    return o.rate <= 0 || due_of(started - phase_first) <= now();
-}
-
-static void append(Connection *c, const void *data, size_t length) {
-    if (c->out_length + length > c->out_room) {
-        if (c->out_sent > 0) {
-            memmove(c->out, c->out + c->out_sent, c->out_length - c->out_sent);
-            c->out_length -= c->out_sent;
-            c->out_sent = 0;
-        }
-        while (c->out_length + length > c->out_room) c->out_room = c->out_room ? c->out_room * 2 : 16384;
-        c->out = realloc(c->out, c->out_room);
-        if (!c->out) die("no memory");
-    }
-    memcpy(c->out + c->out_length, data, length);
-    c->out_length += length;
-}
-
-static void judge(Exchange *x) {
-    if (x->status != o.status) die("status %d in place of %d", x->status, o.status);
-    if (o.status / 100 == 2 && o.body_length >= 0 && x->received != o.body_length)
-        die("a body of %ld bytes in place of %ld", x->received, o.body_length);
-    if (latencies && latency_count < o.count && finished >= phase_first) {
-        uint64_t taken = (now() - x->due) / 1000;
-        latencies[latency_count++] = taken > UINT32_MAX ? UINT32_MAX : (uint32_t)taken;
-    }
-    finished++;
-}
-
-static void body(Exchange *x, const uint8_t *data, size_t length) {
-    if (o.body && x->status / 100 == 2) {
-        if (x->received + (long)length > o.body_length) die("a body of more than %ld bytes", o.body_length);
-        if (memcmp(o.body + x->received, data, length) != 0) die("a body with other bytes");
-    }
-    x->received += (long)length;
-}
-
-static const char *token_of(long number) { return o.token_count ? o.tokens[number % o.token_count] : NULL; }
-
-// HTTP/2
-
-static Exchange *new_exchange(void) {
-    Exchange *x = free_exchanges;
-    if (x) free_exchanges = x->next;
-    else if (!(x = malloc(sizeof *x))) die("no memory");
-    memset(x, 0, sizeof *x);
-    return x;
-}
-
-static int on_header(nghttp2_session *s, const nghttp2_frame *frame, const uint8_t *name, size_t name_length,
-                     const uint8_t *value, size_t length, uint8_t flags, void *user) {
-    (void)flags, (void)user;
-    if (name_length == 7 && memcmp(name, ":status", 7) == 0 && length == 3) {
-        Exchange *x = nghttp2_session_get_stream_user_data(s, frame->hd.stream_id);
-        if (x) x->status = (value[0] - '0') * 100 + (value[1] - '0') * 10 + (value[2] - '0');
-    }
-    return 0;
-}
-
-static int on_data(nghttp2_session *s, uint8_t flags, int32_t stream, const uint8_t *data, size_t length, void *user) {
-    (void)flags, (void)user;
-    Exchange *x = nghttp2_session_get_stream_user_data(s, stream);
-    if (x) body(x, data, length);
-    return 0;
-}
-
-static int on_close(nghttp2_session *s, int32_t stream, uint32_t code, void *user) {
-    Connection *c = user;
-    Exchange *x = nghttp2_session_get_stream_user_data(s, stream);
-    if (!x) return 0;
-    if (code != 0) die("a stream ended with error %u", code);
-    judge(x);
-    x->next = free_exchanges;
-    free_exchanges = x;
-    c->in_flight--;
-    return 0;
-}
-
-static int on_frame(nghttp2_session *s, const nghttp2_frame *frame, void *user) {
-    (void)s, (void)user;
-    if (frame->hd.type == NGHTTP2_GOAWAY) die("GOAWAY with error %u", frame->goaway.error_code);
-    return 0;
-}
-
-static ssize_t give_upload(nghttp2_session *s, int32_t stream, uint8_t *buffer, size_t length, uint32_t *flags,
-                           nghttp2_data_source *source, void *user) {
-    (void)s, (void)stream, (void)user;
-    Exchange *x = source->ptr;
-    size_t left = (size_t)(o.upload_length - x->sent);
-    if (length > left) length = left;
-    memcpy(buffer, upload, length);
-    x->sent += (long)length;
-    if (x->sent == o.upload_length) *flags |= NGHTTP2_DATA_FLAG_EOF;
-    return (ssize_t)length;
-}
-
-static nghttp2_nv pair(const char *name, const char *value) {
-    return (nghttp2_nv){(uint8_t *)name, (uint8_t *)value, strlen(name), strlen(value),
-                        NGHTTP2_NV_FLAG_NO_COPY_NAME};
-}
-
-static void submit_h2(Connection *c) {
-    char bearer[4096];
-    nghttp2_nv fields[6] = {pair(":method", o.method), pair(":scheme", o.tls ? "https" : "http"),
-                            pair(":authority", "gate.test"), pair(":path", o.path), pair("user-agent", "load")};
-    size_t count = 5;
-    const char *token = token_of(started);
-    if (token) {
-        snprintf(bearer, sizeof bearer, "Bearer %s", token);
-        fields[count++] = pair("authorization", bearer);
-    }
-    Exchange *x = new_exchange();
-    x->due = due_of(started - phase_first);
-    nghttp2_data_provider provider = {.source.ptr = x, .read_callback = give_upload};
-    if (nghttp2_submit_request(c->session, NULL, fields, count, o.upload_length ? &provider : NULL, x) < 0)
-        die("a request cannot be made");
-    started++;
-    c->in_flight++;
-}
-
-static void begin_h2(Connection *c) {
-    static nghttp2_session_callbacks *callbacks;
-    if (!callbacks) {
-        nghttp2_session_callbacks_new(&callbacks);
-        nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
-        nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
-        nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_close);
-        nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
-    }
-    if (nghttp2_session_client_new(&c->session, callbacks, c) != 0) die("no session");
-    // Windows like those of h2load: what is measured is the target, not how often a window is opened.
-    nghttp2_settings_entry settings[] = {{NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
-                                         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, (1u << 30) - 1}};
-    nghttp2_submit_settings(c->session, 0, settings, 2);
-    nghttp2_session_set_local_window_size(c->session, 0, 0, (1 << 30) - 1);
-}
-
-// HTTP/1.1
-
-static void submit_h1(Connection *c) {
-    char head[4608];
-    const char *token = token_of(started);
-    int length = snprintf(head, sizeof head, "%s %s HTTP/1.1\r\nHost: gate.test\r\nUser-Agent: load\r\n", o.method, o.path);
-    if (token) length += snprintf(head + length, sizeof head - (size_t)length, "Authorization: Bearer %s\r\n", token);
-    if (o.upload_length)
-        length += snprintf(head + length, sizeof head - (size_t)length, "Content-Length: %ld\r\n", o.upload_length);
-    length += snprintf(head + length, sizeof head - (size_t)length, "\r\n");
-    append(c, head, (size_t)length);
-    if (o.upload_length) append(c, upload, (size_t)o.upload_length);
-    c->h1 = (Exchange){.due = due_of(started - phase_first)};
-    c->in_body = false;
-    started++;
-    c->in_flight = 1;
-}
-
-static void receive_h1(Connection *c, const uint8_t *data, size_t length) {
-    while (length > 0) {
-        if (c->in_flight == 0) die("bytes that nobody asked for");
-        if (c->in_body) {
-            size_t part = (long)length > c->body_left ? (size_t)c->body_left : length;
-            body(&c->h1, data, part);
-            c->body_left -= (long)part;
-            data += part, length -= part;
-        } else {
-            if (c->in_length + length + 1 > c->in_room) {
-                c->in_room = (c->in_length + length + 1) * 2;
-                c->in = realloc(c->in, c->in_room);
-                if (!c->in) die("no memory");
-            }
-            size_t before = c->in_length;
-            memcpy(c->in + before, data, length);
-            c->in_length += length;
-            c->in[c->in_length] = 0;
-            uint8_t *end = memmem(c->in, c->in_length, "\r\n\r\n", 4);
-            if (!end) {
-                if (c->in_length > 65536) die("a head without an end");
-                return;
-            }
-            end[2] = 0;
-            if (memcmp(c->in, "HTTP/1.1 ", 9) != 0) die("not HTTP/1.1");
-            c->h1.status = atoi((char *)c->in + 9);
-            char *field = strcasestr((char *)c->in, "\r\ncontent-length:");
-            if (!field) die("an answer without a length: %s", c->in);
-            if (strcasestr((char *)c->in, "\r\nconnection: close") && !o.each)
-                die("the connection is to be closed behind status %d", c->h1.status);
-            c->body_left = atol(field + 17);
-            c->in_body = true;
-            size_t used = (size_t)(end + 4 - c->in) - before;
-            c->in_length = 0;
-            data += used, length -= used;
-        }
-        if (c->in_body && c->body_left == 0) {
-            c->in_body = false;
-            c->in_flight = 0;
-            judge(&c->h1);
-        }
-    }
-}
+#include "exchanges.h"
+#include "http1.h"
+#include "http2.h"
 
 // Connections
 
@@ -321,7 +65,12 @@ static void open_connection(Connection *c) {
     int one = 1;
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     // On the loopback a connect is answered at once.
-    if (connect(c->fd, (struct sockaddr *)&address, sizeof address) != 0) die("connect: %s", strerror(errno));
+    if (connect(c->fd, (struct sockaddr *)&address, sizeof address) != 0) {
+        fault("connect: %s", strerror(errno));
+        close(c->fd);
+        c->fd = -1;
+        return;
+    }
     fcntl(c->fd, F_SETFL, O_NONBLOCK);
     if (o.tls) {
         c->ssl = SSL_new(tls_context);
@@ -335,8 +84,8 @@ static void open_connection(Connection *c) {
             SSL_SESSION_free(session);
         }
     }
-    c->is_open = false;
-    c->wants_write = false;
+    c->is_open = c->is_leaving = false;
+    c->wants_write = c->in_body = false;
     c->in_flight = 0;
     c->out_length = c->out_sent = c->in_length = 0;
     if (o.h2) begin_h2(c);
@@ -354,6 +103,19 @@ static void close_connection(Connection *c) {
     }
     close(c->fd);
     c->fd = -1;
+    c->is_open = false;
+}
+
+// It ended, or cannot be used: what was under way on it is lost. nghttp2 forgets its streams without a word, and the few
+// exchanges of one that is lost are not used again.
+static void lose(Connection *c, const char *why) {
+    if (!o.count_errors) die("%s", why);
+    reconnections++;
+    for (; c->in_flight > 0; c->in_flight--) {
+        fault("%s, with a request under way", why);
+        finished++;
+    }
+    close_connection(c);
 }
 
 // Whether the handshake is done.
@@ -368,7 +130,8 @@ static bool handshake(Connection *c) {
                 watch(c, code == SSL_ERROR_WANT_WRITE);
                 return false;
             }
-            die("the handshake failed: %s", ERR_reason_error_string(ERR_get_error()));
+            lose(c, "the handshake failed");
+            return false;
         }
         const uint8_t *name;
         unsigned length;
@@ -384,7 +147,7 @@ static bool handshake(Connection *c) {
 static void fill(Connection *c) {
     int room = o.each ? 1 : o.h2 ? o.streams : 1;
     if (o.each && c->h1.status) return;
-    while (c->in_flight < room && may_start()) {
+    while (!c->is_leaving && c->in_flight < room && may_start()) {
         if (o.h2) submit_h2(c);
         else submit_h1(c);
         if (o.each) break;
@@ -397,6 +160,38 @@ static void fill(Connection *c) {
     }
 }
 
+static void receive(Connection *c) {
+    for (;;) {
+        ssize_t length;
+        if (c->ssl) {
+            ERR_clear_error();
+            length = SSL_read(c->ssl, scratch, sizeof scratch);
+            if (length <= 0) {
+                int code = SSL_get_error(c->ssl, (int)length);
+                if (code == SSL_ERROR_WANT_READ || code == SSL_ERROR_WANT_WRITE) return;
+                return lose(c, "the target closed a connection");
+            }
+        } else {
+            length = recv(c->fd, scratch, sizeof scratch, 0);
+            if (length < 0 && errno == EAGAIN) return;
+            if (length <= 0) return lose(c, length < 0 ? strerror(errno) : "the target closed a connection");
+        }
+        if (o.h2) {
+            if (nghttp2_session_mem_recv(c->session, scratch, (size_t)length) < 0) die("not HTTP/2");
+        } else {
+            receive_h1(c, scratch, (size_t)length);
+        }
+        if (o.each && c->h1.status && c->in_flight == 0) return;
+        if (!c->ssl && (size_t)length < sizeof scratch) return;
+    }
+}
+
+// The target takes no more. What it sent before it closed may be answers.
+static void broken(Connection *c) {
+    receive(c);
+    if (c->fd >= 0) lose(c, "the target took no more");
+}
+
 static void flush(Connection *c) {
     while (c->out_sent < c->out_length) {
         size_t left = c->out_length - c->out_sent;
@@ -407,14 +202,14 @@ static void flush(Connection *c) {
             sent = SSL_write(c->ssl, c->out + c->out_sent, (int)(left > (1 << 20) ? (1 << 20) : left));
             if (sent <= 0) {
                 int code = SSL_get_error(c->ssl, (int)sent);
-                if (code != SSL_ERROR_WANT_WRITE && code != SSL_ERROR_WANT_READ) die("writing failed");
+                if (code != SSL_ERROR_WANT_WRITE && code != SSL_ERROR_WANT_READ) return broken(c);
                 watch(c, true);
                 return;
             }
         } else {
             sent = send(c->fd, c->out + c->out_sent, left, MSG_NOSIGNAL);
             if (sent < 0) {
-                if (errno != EAGAIN) die("send: %s", strerror(errno));
+                if (errno != EAGAIN) return broken(c);
                 watch(c, true);
                 return;
             }
@@ -428,36 +223,15 @@ static void flush(Connection *c) {
     watch(c, false);
 }
 
-static void receive(Connection *c) {
-    for (;;) {
-        ssize_t length;
-        if (c->ssl) {
-            ERR_clear_error();
-            length = SSL_read(c->ssl, scratch, sizeof scratch);
-            if (length <= 0) {
-                int code = SSL_get_error(c->ssl, (int)length);
-                if (code == SSL_ERROR_WANT_READ || code == SSL_ERROR_WANT_WRITE) return;
-                die("the target closed a connection");
-            }
-        } else {
-            length = recv(c->fd, scratch, sizeof scratch, 0);
-            if (length < 0 && errno == EAGAIN) return;
-            if (length < 0) die("recv: %s", strerror(errno));
-            if (length == 0) die("the target closed a connection");
-        }
-        if (o.h2) {
-            if (nghttp2_session_mem_recv(c->session, scratch, (size_t)length) < 0) die("not HTTP/2");
-        } else {
-            receive_h1(c, scratch, (size_t)length);
-        }
-        if (o.each && c->h1.status && c->in_flight == 0) return;
-        if (!c->ssl && (size_t)length < sizeof scratch) return;
-    }
-}
-
 static void serve(Connection *c) {
-    if (!handshake(c)) return;
+    if (c->fd < 0 || !handshake(c)) return;
     receive(c);
+    if (c->fd < 0) return;
+    if (c->is_leaving && c->in_flight == 0) {
+        reconnections++;
+        close_connection(c);
+        return;
+    }
     if (o.each && c->h1.status && c->in_flight == 0) {
         close_connection(c);
         c->h1.status = 0;
@@ -469,30 +243,43 @@ static void serve(Connection *c) {
     flush(c);
 }
 
+// Opens those that are not; whether all stand.
+static bool open_all(void) {
+    bool stand = true;
+    for (int i = 0; i < o.connections; i++) {
+        Connection *c = &connections[i];
+        bool is_new = c->fd < 0;
+        if (is_new) open_connection(c);
+        if (c->fd >= 0 && (is_new || finished == phase_first) && handshake(c)) {
+            fill(c);
+            flush(c);
+        }
+        stand &= c->fd >= 0;
+    }
+    return stand;
+}
+
 // Until so many more requests have been answered.
 static void phase(long requests) {
     phase_first = started;
     phase_start = now();
     limit = started + requests;
-    for (int i = 0; i < o.connections; i++) {
-        Connection *c = &connections[i];
-        if (c->fd < 0) open_connection(c);
-        if (handshake(c)) {
-            fill(c);
-            flush(c);
-        }
-    }
+    open_all();
     struct epoll_event events[256];
     int next = 0;
+    long before = finished;
+    uint64_t moved = now();
     while (finished < limit) {
         struct timespec wait = {20, 0};
+        // A target that does not listen for a moment is asked again soon.
+        bool stand = !o.count_errors || open_all();
         if (o.rate > 0 && started < limit) {
             // What is due goes to the next connections with room, one after the other; then it sleeps until the next is due,
             // to the nanosecond: a client that spins would take the core from the service.
             for (int tried = 0; tried < o.connections && may_start(); tried++) {
                 Connection *c = &connections[next];
                 next = (next + 1) % o.connections;
-                if (!c->is_open || c->in_flight >= (o.h2 ? o.streams : 1)) continue;
+                if (!c->is_open || c->is_leaving || c->in_flight >= (o.h2 ? o.streams : 1)) continue;
                 if (o.h2) submit_h2(c);
                 else submit_h1(c);
                 fill(c);
@@ -500,13 +287,16 @@ static void phase(long requests) {
             }
             bool is_full = true;
             for (int i = 0; i < o.connections && is_full; i++)
-                is_full = !connections[i].is_open || connections[i].in_flight >= (o.h2 ? o.streams : 1);
+                is_full = !connections[i].is_open || connections[i].is_leaving || connections[i].in_flight >= (o.h2 ? o.streams : 1);
             uint64_t due = started < limit ? due_of(started - phase_first) : 0, time = now();
             // With every connection full an answer is what is waited for; it is behind its time, and counted so. What fell due
             // since it was last looked at is not slept upon.
             if (due > time && due - time < 1000000000u) wait = (struct timespec){0, (long)(due - time)};
             else if (due && due <= time && !is_full) wait = (struct timespec){0, 0};
         }
+        if (finished != before) before = finished, moved = now();
+        if (!stand && now() - moved > 20000000000u) die("no connection within 20 s");
+        if (!stand && (wait.tv_sec > 0 || wait.tv_nsec > 10000000)) wait = (struct timespec){0, 10000000};
         int count = epoll_pwait2(poller, events, 256, &wait, NULL);
         if (count < 0 && errno != EINTR) die("epoll_pwait2: %s", strerror(errno));
         if (count == 0 && wait.tv_sec > 0) die("no answer within 20 s");
@@ -528,6 +318,7 @@ static double cpu_seconds(void) {
 
 int main(int count, char **words) {
     options(count, words);
+    signal(SIGPIPE, SIG_IGN);
     poller = epoll_create1(EPOLL_CLOEXEC);
     if (o.tls) {
         tls_context = SSL_CTX_new(TLS_client_method());
@@ -544,6 +335,14 @@ int main(int count, char **words) {
     if (o.upload_length) {
         upload = malloc((size_t)o.upload_length);
         memset(upload, 'u', (size_t)o.upload_length);
+        if (o.grpc) {
+            // Not compressed, and the length: the message comes back as it went.
+            uint32_t length = htonl((uint32_t)o.upload_length - 5);
+            upload[0] = 0;
+            memcpy(upload + 1, &length, 4);
+            o.body = upload;
+            o.body_length = o.upload_length;
+        }
     }
     latencies = malloc(sizeof *latencies * (size_t)o.count);
     connections = calloc((size_t)o.connections, sizeof *connections);
@@ -555,6 +354,8 @@ int main(int count, char **words) {
     if (o.warm > 0) phase(o.warm);
     // Connections that the warm-up did not need are opened all the same, and stand when counting begins.
     latency_count = 0;
+    errors = retried = reconnections = 0;
+    memset(is_generation_seen, 0, sizeof is_generation_seen);
     long warm_handshakes = handshakes, warm_resumed = resumed;
     o.rate = rate;
     char line[64];
@@ -568,6 +369,10 @@ int main(int count, char **words) {
     cpu = cpu_seconds() - cpu;
     printf("{\"answers\": %ld, \"seconds\": %.6f, \"client_cpu\": %.6f, \"handshakes\": %ld, \"resumed\": %ld", o.count,
            (double)taken / 1e9, cpu, handshakes - warm_handshakes, resumed - warm_resumed);
+    long generations = 0;
+    for (int i = 0; i < GENERATIONS; i++) generations += is_generation_seen[i];
+    printf(", \"errors\": %ld, \"retried\": %ld, \"reconnections\": %ld, \"generations\": %ld, \"first_error\": \"%s\"", errors,
+           retried, reconnections, generations, first_error);
     qsort(latencies, (size_t)latency_count, sizeof *latencies, compared);
     static const double shares[] = {50, 75, 90, 99, 99.9};
     printf(", \"latency_us\": {");

@@ -30,6 +30,10 @@ class Load:
             words.append("--each")
         if scenario.resume:
             words.append("--resume")
+        if scenario.grpc:
+            words.append("--grpc")
+        if scenario.kind == "reload":
+            words += ["--count-errors", "--generations"]
         if rate:
             words += ["--rate", f"{rate:.1f}"]
         self.child = subprocess.Popen(pinned(OTHER_CORE, words), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -44,8 +48,14 @@ class Load:
 
     def run(self):
         """The counted requests: what the client says of them."""
+        self.go()
+        return self.said()
+
+    def go(self):
         self.child.stdin.write("go\n")
         self.child.stdin.flush()
+
+    def said(self):
         line = self.child.stdout.readline()
         if not line:
             self._fail()

@@ -14,6 +14,9 @@ static void die(const char *form, ...);
 static struct {
     int port, connections, streams, status;
     bool tls, h2, each, resume;
+    bool grpc;          // a unary call: a message up, the same down, grpc-status 0 in the trailers
+    bool count_errors;  // instead of ending with the first
+    bool generations;   // each answer says one in X-Generation
     long warm, count;
     double rate;
     char *path, *method;
@@ -55,7 +58,7 @@ static void options(int count, char **words) {
         {"port", 1, 0, 'p'}, {"connections", 1, 0, 'c'}, {"streams", 1, 0, 'm'}, {"warm", 1, 0, 'w'},
         {"count", 1, 0, 'n'}, {"tls", 0, 0, 's'}, {"h2", 0, 0, '2'}, {"each", 0, 0, 'e'}, {"resume", 0, 0, 'r'},
         {"rate", 1, 0, 'R'}, {"path", 1, 0, 'P'}, {"tokens", 1, 0, 't'}, {"status", 1, 0, 'S'}, {"body", 1, 0, 'b'},
-        {"upload", 1, 0, 'u'}, {0}};
+        {"upload", 1, 0, 'u'}, {"grpc", 0, 0, 'g'}, {"count-errors", 0, 0, 'E'}, {"generations", 0, 0, 'G'}, {0}};
     int option;
     while ((option = getopt_long(count, words, "", known, NULL)) != -1) {
         switch (option) {
@@ -74,6 +77,9 @@ static void options(int count, char **words) {
         case 'S': o.status = atoi(optarg); break;
         case 'b': read_body(optarg); break;
         case 'u': o.upload_length = atol(optarg); o.method = "POST"; break;
+        case 'g': o.grpc = true; break;
+        case 'E': o.count_errors = true; break;
+        case 'G': o.generations = true; break;
         default: exit(2);
         }
     }
@@ -82,5 +88,7 @@ static void options(int count, char **words) {
         exit(2);
     }
     // A handshake a request is counted over HTTP/1.1 alone.
-    if (o.each && o.h2) exit(2);
+    if (o.each && (o.h2 || o.count_errors)) exit(2);
+    // A message has a prefix of five bytes.
+    if (o.grpc && (!o.h2 || o.upload_length < 5)) exit(2);
 }

@@ -65,3 +65,39 @@ def lines(title, across, series, said):
     return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{top + height + 60}" font-family="sans-serif" '
             f'font-size="12">\n<rect width="100%" height="100%" fill="white"/>\n<text x="12" y="24" font-size="16">{escape(title)}'
             f'</text>\n<text x="12" y="44" fill="#555">{escape(said)}</text>\n' + "\n".join(parts) + "\n</svg>\n")
+
+
+LINES = ("#1b6ca8", "#c9803a", "#4a9c5d")
+
+
+def curves(title, panels, warm_seconds, said):
+    """Panels one under the other over the same minutes, from zero; what is grey is the warm-up. A panel: a title, a unit, and
+    (name, points) of each curve."""
+    left, top, width, height, apart = 90, 84, 660, 150, 215
+    last = max(x for _, _, series in panels for _, points in series for x, _ in points)
+    parts = []
+    for number, (name, unit, series) in enumerate(panels):
+        y0 = top + number * apart
+        highest = max(y for _, points in series for _, y in points) * 1.05 / 4 or 1
+        ten = 10 ** math.floor(math.log10(highest))
+        most = 4 * next(step * ten for step in (1, 2, 2.5, 5, 10) if step * ten >= highest)
+        parts.append(f'<rect x="{left}" y="{y0}" width="{warm_seconds / 60 / last * width:.1f}" height="{height}" fill="#eee"/>'
+                     f'<text x="{left}" y="{y0 - 10}" font-weight="bold">{escape(name)}{f", {unit}" if unit else ""}</text>')
+        for part in range(5):
+            y = y0 + height - part / 4 * height
+            value = most * part / 4
+            parts.append(f'<path d="M{left} {y:.1f}h{width}" stroke="#ddd"/><text x="{left - 6}" y="{y + 4:.1f}" '
+                         f'text-anchor="end">{value:,.{0 if most >= 40 else 1 if most >= 4 else 2}f}</text>')
+            x = left + part / 4 * width
+            parts.append(f'<text x="{x:.1f}" y="{y0 + height + 18}" text-anchor="middle">'
+                         f'{last * part / 4:.3g}{" min" if part == 4 else ""}</text>')
+        parts.append(f'<path d="M{left} {y0}v{height}h{width}" fill="none" stroke="#222"/>')
+        for (label, points), colour in zip(series, LINES):
+            path = " ".join(f"{left + x / last * width:.1f},{y0 + height - y / most * height:.1f}" for x, y in points)
+            parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
+        for place, ((label, _), colour) in enumerate(zip(series, LINES)):
+            parts.append(f'<text x="{left + width + 12}" y="{y0 + 14 + 18 * place}" fill="{colour}">{escape(label)}</text>')
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{top + len(panels) * apart}" '
+            f'font-family="sans-serif" font-size="12">\n<rect width="100%" height="100%" fill="white"/>\n'
+            f'<text x="12" y="24" font-size="16">{escape(title)}</text>\n<text x="12" y="44" fill="#555">{escape(said)}</text>\n'
+            + "\n".join(parts) + "\n</svg>\n")

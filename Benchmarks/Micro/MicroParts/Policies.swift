@@ -88,6 +88,39 @@ struct LimitOverPart: Turning, ~Copyable {
     }
 }
 
+/// A client that nobody has seen before, in a flood of such: it is never refused. A busy one, which asks for twenty times as
+/// much as it may have while they come, gets what it may have, no more and no less: its bucket is not lost in the flood.
+struct LimitFloodPart: Turning, ~Copyable {
+    private let table = LimitTable(slots: 16_384, hashKey: (0x6761_7465, 0x686f_7573))
+    private let limit: Limit
+    private let busy = Array("busy".utf8)
+    private let start: UInt64 = 1_000_000_000
+    private var now: UInt64 = 1_000_000_000
+    private var (asked, admitted) = (0, 0)
+    private let left: Int
+
+    init(isSpoiled: Bool) {
+        limit = table.limit(
+            name: ("client" as StaticString).utf8Span, count: 100, periodSeconds: 1, burst: 100)
+        left = isSpoiled ? 100 : 99
+    }
+
+    mutating func turn(_ number: Int) -> Bool {
+        let key = InlineArray<1, UInt64>(repeating: UInt64(number))
+        let newcomer = table.take(limit, key: key.rawSpan, now: now)
+        guard newcomer.isAdmitted, newcomer.remaining == left else { return false }
+        guard number % 100 == 0 else { return true }
+        // A hundred newcomers take a millisecond, a token of the busy one ten.
+        now &+= 1_000_000
+        for _ in 0..<2 {
+            asked &+= 1
+            if table.take(limit, key: busy.rawSpan, now: now).isAdmitted { admitted &+= 1 }
+        }
+        let allowed = min(100 &+ Int((now &- start) / 10_000_000), asked)
+        return admitted <= allowed && admitted >= allowed &- 1
+    }
+}
+
 /// A token that the gateway verifies for each request: one of a few that it remembers, or one that it does not.
 struct TokenPart: Turning, ~Copyable {
     private var verifier: TokenVerifier
