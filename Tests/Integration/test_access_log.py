@@ -1,9 +1,12 @@
 """One JSON line an exchange: what it says, and what it must never say."""
 
 import datetime
+import http.client
 import json
+import signal
 
 from harness import names
+from harness.bound import PATIENCE, until
 from harness.gateway import plain
 from harness.wire import problem, request, response
 
@@ -87,3 +90,35 @@ def test_the_tls_version_is_logged(gateways, upstream, certificate):
     with Client(gateway.address(), tls=certificate.client("http/1.1")) as client:
         line = gateway.access_line(client.ask().get("x-request-id"))
     assert "1.3" in line["tls"]
+
+
+def test_a_disk_that_is_full_is_told_once_and_its_lines_are_counted(gateways, upstream, clients, tmp_path):
+    """`/dev/full` fails each write; behind the link stands a file later on."""
+    link, file, count = tmp_path / "access.log", tmp_path / "moved.log", 50
+    link.symlink_to("/dev/full")
+    gateway = gateways(plain(upstream, admin={"listen": "127.0.0.1:0"}, log={"access": {"to": str(link)}}))
+    client = clients(gateway)
+    for _ in range(count):
+        client.ask()
+
+    def lost():
+        return dropped(gateway) == count
+
+    until(lost, "all lines are counted as lost")
+    gateway.event("log_write_failed")
+    assert len([event for event in gateway.events.all if event["event"] == "log_write_failed"]) == 1
+    link.unlink()
+    link.symlink_to(file)
+    gateway.signal(signal.SIGUSR1)
+    gateway.event("log_reopened")
+    client.ask()
+    assert gateway.event("log_write_resumed")["lost_lines"] == str(count)
+    assert dropped(gateway) == count and len(file.read_text().splitlines()) == 1
+
+
+def dropped(gateway):
+    connection = http.client.HTTPConnection(*gateway.address("admin"), timeout=PATIENCE)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    connection.close()
+    return int(text.split("\ngatehouse_log_lines_dropped_total ")[1].split("\n")[0])

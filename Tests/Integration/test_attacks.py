@@ -532,7 +532,7 @@ def test_the_memory_budget_holds(gateways, upstreams):
         began = time.monotonic()
         shed = answer(good)
         # It is served or told: those who take nothing do not make others wait.
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 10
         if shed.startswith(b"HTTP/1.1 503"):
             break
         # Idle connections may have gone first, if all went so quickly.

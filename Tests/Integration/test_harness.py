@@ -1,8 +1,13 @@
 """The harness itself: what a test of the gateway believes, shown against peers of known behaviour."""
 
+import errno
+import socket
+import struct
+
 import pytest
 
 from harness.bound import TooLate
+from harness.ports import free_port, number
 from harness.tools import curl
 from harness.upstream import Upstream
 from harness.wire import Client, Closed, chunked, request
@@ -45,3 +50,53 @@ def test_a_wait_ends(monkeypatch):
     from harness.bound import until
     with pytest.raises(TooLate):
         until(lambda: False, "never")
+
+
+def listener(port, **options):
+    return socket.create_server(("127.0.0.1", port), **options)
+
+
+def test_a_port_that_is_held_is_for_him_who_names_it_and_for_him_again():
+    with free_port() as held, free_port() as other:
+        port = number(held)
+        assert port != number(other)
+        for _ in range(2):
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port))
+            # Killed in the midst of a connection, which stays behind.
+            with listener(port) as server, socket.create_connection(("127.0.0.1", port)):
+                server.accept()[0].close()
+        with socket.socket() as careless, pytest.raises(OSError) as refused:
+            careless.bind(("127.0.0.1", port))
+        assert refused.value.errno == errno.EADDRINUSE
+
+
+# Of Linux 6.3: from which ports one socket takes its own. The whole range is too wide to be tried.
+IP_LOCAL_PORT_RANGE = 51
+
+
+@pytest.mark.parametrize("act, refusal", [
+    (lambda sock, server: sock.bind(("127.0.0.1", 0)), errno.EADDRINUSE),
+    (lambda sock, server: sock.connect(server.getsockname()), errno.EADDRNOTAVAIL)])
+def test_a_port_that_is_held_is_given_to_nobody_who_asks_for_any(act, refusal):
+    def is_given(port):
+        with listener(0) as server, socket.socket() as sock:
+            try:
+                sock.setsockopt(socket.IPPROTO_IP, IP_LOCAL_PORT_RANGE, struct.pack("I", port << 16 | port))
+            except OSError:
+                pytest.skip("the kernel takes no range of ports for one socket")
+            try:
+                act(sock, server)
+            except OSError as error:
+                assert error.errno == refusal
+                return False
+            return number(sock) == port
+
+    def let_go():
+        with free_port() as held:
+            return number(held)
+
+    with free_port() as held:
+        assert not is_given(number(held))
+    # One that was let go may be another's at once.
+    assert any(is_given(let_go()) for _ in range(10))

@@ -304,18 +304,22 @@ def test_a_connection_error_ends_writing_with_its_goaway(gateways, upstream):
     """RFC 9113 §5.4.1: GOAWAY, then the end. The gateway reads on for 2 s, so that no reset overtakes what it said; its own end
     does not wait for that."""
     gateway = gateways(plain(upstream))
-    with Client2(gateway.address()) as client:
-        assert client.ask().status == 200
-        # PING on a stream (§6.7).
-        began = time.monotonic()
-        client.socket.sendall(b"\x00\x00\x08\x06\x00\x00\x00\x00\x01" + bytes(8))
-        client.until_closed()
-        assert time.monotonic() - began < 1.5
-        assert client.goaways and client.goaways[-1][0] == 1
+    took = []
+    # The machine may be busy with something else for as long, but hardly each time.
+    while not took or min(took) >= 1.5 and len(took) < 3:
+        with Client2(gateway.address()) as client:
+            assert client.ask().status == 200
+            # PING on a stream (§6.7).
+            began = time.monotonic()
+            client.socket.sendall(b"\x00\x00\x08\x06\x00\x00\x00\x00\x01" + bytes(8))
+            client.until_closed()
+            took.append(time.monotonic() - began)
+            assert client.goaways and client.goaways[-1][0] == 1
+    assert min(took) < 1.5, took
 
 
 def test_an_idle_connection_is_told_before_it_is_closed(gateways, upstream):
-    gateway = gateways(plain(upstream, limits_of_http={"idle_timeout": "300ms"}))
+    gateway = gateways(plain(upstream, limits_of_http={"idle_timeout": "1s"}))
     with Client2(gateway.address()) as client:
         assert client.ask().status == 200
         client.until_closed()

@@ -21,7 +21,7 @@ def answer(wire, _):
 
 @pytest.mark.bound(300)
 @pytest.mark.unsanitized
-@pytest.mark.parametrize("protocol,limit", [("h2", 20.0), ("http/1.1", 15.0)])
+@pytest.mark.parametrize("protocol,limit", [("h2", 16.0), ("http/1.1", 15.0)])
 def test_an_idle_connection_costs_no_more_than_it_may(gateways, upstreams, certificate, protocol, limit):
     listener = {"bind": ["127.0.0.1:0"], "tls": certificate.settings(), "protocols": ["h2", "http/1.1"],
                 "connections": {"per_client": 100_000}}

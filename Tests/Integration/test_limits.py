@@ -9,7 +9,8 @@ from harness.gateway import plain
 from harness.wire import Client, Closed, problem, request, response
 
 TIGHT = {"request_line": "1KiB", "head": "4KiB", "fields": 20, "body": "10KiB"}
-QUICK = {"head_timeout": "200ms", "body_idle_timeout": "200ms", "idle_timeout": "300ms"}
+# Long enough that a test which must do something within them can, on a machine that is busy.
+QUICK = {"head_timeout": "1s", "body_idle_timeout": "1s", "idle_timeout": "1s"}
 
 
 @pytest.fixture
@@ -210,7 +211,7 @@ def test_quick_answers_are_not_touched_by_the_timeouts(gateways, upstreams, clie
         while wire.request() is not None:
             wire.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
             for _ in range(6):
-                threading.Event().wait(0.1)
+                threading.Event().wait(0.25)
                 wire.send(b"1\r\nx\r\n")
             wire.send(b"0\r\n\r\n")
 

@@ -1,14 +1,16 @@
 """Listening sockets: what each takes, and where it stands."""
 
 import json
+import re
 import resource
 import socket
 import tempfile
+import urllib.request
 from pathlib import Path
 
 import pytest
 
-from harness.bound import until
+from harness.bound import PATIENCE, until
 from harness.gateway import plain, run
 from harness.http2 import Client2
 from harness.wire import Client, Closed, problem
@@ -241,3 +243,35 @@ def test_another_address_takes_over(gateways, upstreams, clients, folder):
     config["services"] = {"up": {"to": [f"unix:{folder}/none", f"http://{service.address}"], "balance": "round-robin"}}
     client = clients(gateways(config))
     assert [client.ask().status for _ in range(6)] == [200] * 6
+
+
+def by_worker(gateway, name):
+    """What /metrics says of each worker."""
+    with urllib.request.urlopen(gateway.url("/metrics", "admin"), timeout=PATIENCE) as answer:
+        text = answer.read().decode()
+    return [int(value) for value in re.findall(rf'^{name}{{worker="\d+"}} (\d+)$', text, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("come", ["one after the other", "all at once"])
+def test_no_worker_has_more_than_its_share_of_long_connections(gateways, upstream, come):
+    """Of 16 connections of HTTP/2 neither of two workers does more than 60% of the requests, wherever the kernel's hash puts
+    them: by that alone every second such crowd would be divided worse."""
+    gateway = gateways(plain(upstream, admin={"listen": "127.0.0.1:0"}))
+    exchanges, connections = "gatehouse_worker_exchanges_total", "gatehouse_worker_connections_open"
+    for crowd in range(1, 9):
+        before = by_worker(gateway, exchanges)
+        clients = []
+        for _ in range(16):
+            clients.append(Client2(gateway.address("http")))
+            if come == "one after the other":
+                clients[-1].ask()
+        for client in clients:
+            while len(client.streams) < 4:
+                assert client.ask().status == 200
+        until(lambda: sum(by_worker(gateway, exchanges)) == crowd * 64, "every exchange is counted")
+        done = [now - then for now, then in zip(by_worker(gateway, exchanges), before)]
+        assert len(done) == 2 and max(done) <= 0.6 * sum(done), done
+        assert by_worker(gateway, connections) == [count // 4 for count in done]
+        for client in clients:
+            client.close()
+        until(lambda: by_worker(gateway, connections) == [0, 0], "every connection is closed")

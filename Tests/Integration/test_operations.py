@@ -2,7 +2,9 @@
 
 import http.client
 import json
+import os
 import re
+import resource
 import signal
 import socket
 import threading
@@ -10,6 +12,7 @@ import threading
 import pytest
 
 from harness import names
+from harness.attack import ticks
 from harness.bound import PATIENCE, until
 from harness.gateway import plain, run
 from harness.http2 import Client2
@@ -352,6 +355,42 @@ def test_metrics_show_the_generation_after_a_reload(admin, upstream):
     before = generation()
     admin.reload(plain(upstream, admin={"listen": "127.0.0.1:0"}))
     until(lambda: generation() == before + 1, "the next generation")
+
+
+def test_metrics_of_ten_thousand_routes_are_told_whole(gateways, upstream, clients, keys_file):
+    """18 MB, more than the blocks of the control side hold. Each request is refused at once, and counted for its route."""
+    count, step = 10_000, 100
+    gateway = gateways(plain(
+        upstream, admin={"listen": "127.0.0.1:0"}, log={"access": {"to": "none"}},
+        auth={"main": {"jwt": {"issuer": "https://auth.test", "audience": ["api"], "keys": {"file": str(keys_file)}}}},
+        defaults={"auth": "main"},
+        routes=[{"name": f"route-{number}", "match": {"prefix": f"/{number}"}, "to": "up"} for number in range(count)]))
+    client = clients(gateway)
+    for start in range(0, count, step):
+        client.send(b"".join(request(target=f"/{number}") for number in range(start, start + step)))
+        for _ in range(step):
+            assert client.response().status == 401
+    status, text = get(gateway, "/metrics")
+    assert status == 200
+    lines = [line for line in text.splitlines() if line.startswith("gatehouse_exchange_duration_seconds_count{")]
+    assert len(lines) == count and all(line.endswith(" 1") for line in lines)
+
+
+def test_an_admin_listener_without_descriptors_does_not_spin(gateways, upstream):
+    """More connections of the admin server than there are descriptors: those that wait in the queue wake nobody."""
+    def limited():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48))
+
+    gateway = gateways(plain(upstream, workers=1, admin={"listen": "127.0.0.1:0"}), prepare=limited)
+    folder = f"/proc/{gateway.process.pid}/fd"
+    crowd = [socket.create_connection(gateway.address("admin"), PATIENCE) for _ in range(60)]
+    until(lambda: len(os.listdir(folder)) == 48, "no descriptor is left")
+    start = ticks(gateway.process.pid)
+    threading.Event().wait(0.4)
+    assert ticks(gateway.process.pid) - start <= 8
+    for sock in crowd:
+        sock.close()
+    assert get(gateway, "/healthz")[0] == 200
 
 
 def test_the_admin_listener_reads_only(admin):

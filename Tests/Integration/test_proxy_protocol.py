@@ -174,12 +174,12 @@ def test_from_anyone_but_a_trusted_proxy_is_closed(gateways, upstream):
 
 
 def test_a_preamble_has_the_time_of_a_head(gateways, upstream):
-    gateway = gateways(behind(upstream, limits_of_http={"head_timeout": "300ms"}))
+    gateway = gateways(behind(upstream, limits_of_http={"head_timeout": "1s"}))
+    began = time.monotonic()
     with Client(gateway.address("http")) as wire:
-        began = time.monotonic()
         wire.send(V1[:20])
         assert wire.is_closed()
-        assert time.monotonic() - began >= 0.25
+        assert time.monotonic() - began >= 0.95
     assert refused_preambles(gateway) == 1
 
 

@@ -16,7 +16,7 @@ from harness.bound import SANITIZER, TooLate, until
 from harness.gateway import merged, plain, run
 from harness.http2 import Client2
 from harness.tokens import bearer2, key_set
-from harness.upstream import free_port
+from harness.ports import free_port
 from harness.websocket import KEY, echo_bytes, handshake, opens
 from harness.wire import Client, request, response
 

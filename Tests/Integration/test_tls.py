@@ -257,11 +257,29 @@ def ocsp_response(authority, folder, cert, days, status="V"):
     return (folder / "response.der").read_bytes()
 
 
-def stapled(gateway, name):
+def stapled(gateway, name, *options):
     host, port = gateway.address("https")
-    done = subprocess.run(["openssl", "s_client", "-connect", f"{host}:{port}", "-servername", name, "-status"],
+    done = subprocess.run(["openssl", "s_client", "-connect", f"{host}:{port}", "-servername", name, "-status",
+                           *options],
                           input=b"", capture_output=True, timeout=20, check=False)
     return b"Cert Status: good" in done.stdout
+
+
+def test_certificates_of_both_kinds_are_stapled_each_with_its_response(gateways, upstream, authority, tmp_path):
+    pairs, files = [authority.issue("both-ec", "DNS:both.test"), authority.issue("both-rsa", "DNS:both.test", rsa=True)], []
+    for number, (cert, _) in enumerate(pairs):
+        files.append(tmp_path / f"{number}.ocsp")
+        files[-1].write_bytes(ocsp_response(authority, tmp_path, cert, 1))
+    gateway = gateways(secure(upstream, *pairs, ocsp_stapling={"files": [str(file) for file in files]}))
+    kinds = [("-sigalgs", "ECDSA+SHA256"), ("-sigalgs", "RSA-PSS+SHA256")]
+    assert all(stapled(gateway, "both.test", *kind) for kind in kinds)
+    # One that is no more says nothing against the other; two about one certificate are told.
+    mark = len(gateway.events.all)
+    files[0].write_bytes(files[1].read_bytes())
+    event = gateway.event("ocsp_not_stapled", start=mark)
+    assert event["file"] == str(files[1]) and str(files[0]) in event["reason"]
+    until(lambda: not stapled(gateway, "both.test", *kinds[0]), "no worker staples it")
+    assert stapled(gateway, "both.test", *kinds[1])
 
 
 def test_an_ocsp_response_is_stapled_as_long_as_it_holds(gateways, upstream, authority, tmp_path):
@@ -282,3 +300,22 @@ def test_an_ocsp_response_is_stapled_as_long_as_it_holds(gateways, upstream, aut
         until(lambda: not stapled(gateway, "stapled.test"), "no worker staples it")
     file.write_bytes(ocsp_response(authority, tmp_path, files[0], 1))
     until(lambda: stapled(gateway, "stapled.test"), "a good one is stapled again")
+
+
+def test_what_is_stapled_is_about_the_certificate_that_is_served(gateways, upstream, authority, tmp_path):
+    """A renewal that is refused as a whole takes its response with it."""
+    first, second = authority.issue("alone", "DNS:alone.test"), authority.issue("beside", "DNS:beside.test")
+    # A good pair, for a name that the first certificate has already.
+    wrong = authority.issue("wrong", "DNS:alone.test")
+    served, file = copied(second, tmp_path), tmp_path / "edge.ocsp"
+    file.write_bytes(ocsp_response(authority, tmp_path, second[0], 1))
+    response = ocsp_response(authority, tmp_path, wrong[0], 1)
+    gateway = gateways(secure(upstream, first, served, ocsp_stapling={"file": str(file)}))
+    assert stapled(gateway, "beside.test")
+    replace(wrong, served)
+    file.write_bytes(response)
+    gateway.event("tls_file_refused", file=str(served[0]))
+    event = gateway.event("ocsp_not_stapled", file=str(file))
+    assert "none of this listener's" in event["reason"]
+    until(lambda: not stapled(gateway, "beside.test"), "no worker staples it")
+    assert shown(gateway, authority, "beside.test") == "beside"

@@ -1,5 +1,5 @@
-"""Another implementation beside the gateway: Python's PyJWT. What it refuses under the same rules the gateway refuses too,
-whatever is done to a token. The other way round it need not be: the gateway is the stricter one."""
+"""Other implementations beside the gateway: Python's PyJWT and joserfc. What they refuse under the same rules the gateway
+refuses too, whatever is done to a token. The other way round it need not be: the gateway is the stricter one."""
 
 import base64
 import datetime
@@ -8,19 +8,26 @@ import json
 import os
 import pathlib
 import random
+import subprocess
+import sys
 import time
 
 import jwt
 import pytest
 
+from harness.bound import PATIENCE, SANITIZER
 from harness.gateway import plain
 from harness.tokens import bearer
 
-FIXTURES = pathlib.Path(__file__).resolve().parent.parent / "Fixtures" / "tokens"
+HERE = pathlib.Path(__file__).resolve().parent
+FIXTURES = HERE.parent / "Fixtures" / "tokens"
+# Where the Makefile installs it.
+JOSERFC = HERE.parent.parent / ".build" / "joserfc"
 RULES = {
     "issuer": "https://auth.example.com", "audience": ["platform-api", "other-api"], "leeway": 30,
     "options": {"require": ["exp", "iss", "aud", "sub"]}}
 ROUNDS = 1500
+JOSERFC_ROUNDS = 10_000
 
 spec = importlib.util.spec_from_file_location("fixture_keys", FIXTURES / "keys.py")
 keys = importlib.util.module_from_spec(spec)
@@ -40,6 +47,20 @@ def accepts(token):
     except Exception:  # Whatever it is (PyJWT lets ValueError and OverflowError of its parsers through), it is no yes.
         return False
     return True
+
+
+def joserfc_verdicts(tokens):
+    """`yes`, or `no` and why, for each of the tokens."""
+    key_set = json.loads((FIXTURES / "corpus.json").read_text())["keys"]
+    rules = {"keys": key_set, "algorithms": {kid: algorithms for kid, (_, algorithms) in KEYS.items()},
+             **{name: RULES[name] for name in ("issuer", "audience", "leeway")}}
+    done = subprocess.run(
+        [sys.executable, "-B", HERE / "harness" / "joserfc_verdicts.py"], input="\n".join([json.dumps(rules), *tokens]),
+        env={**os.environ, "PYTHONPATH": str(JOSERFC)}, capture_output=True, text=True, timeout=2 * PATIENCE, check=False)
+    assert done.returncode == 0, done.stderr
+    verdicts = done.stdout.splitlines()
+    assert len(verdicts) == len(tokens)
+    return verdicts
 
 
 def corpus():
@@ -135,26 +156,49 @@ class Mutator:
         return token
 
 
-@pytest.mark.bound(120)
-def test_what_another_implementation_refuses_is_refused(gateways, upstream, clients):
+def answered(gateways, upstream, clients, seed, rounds):
+    """So many tokens that follow from the seed, and what the gateway says of each."""
     config = plain(upstream, workers=1)
     config["auth"] = {"main": {"jwt": {
         "issuer": RULES["issuer"], "audience": RULES["audience"], "leeway": "30s",
         "algorithms": ["RS256", "RS384", "RS512", "PS256", "ES256", "EdDSA"],
         "keys": {"file": str(FIXTURES / "corpus.json")}}}}
     config["defaults"] = {"auth": "main", "limits": []}
-    client = clients(gateways(config))
-    seed = int(os.environ.get("TOKEN_SEED", "7519"))
-    mutator, accepted, stricter = Mutator(seed), 0, 0
-    for round_ in range(ROUNDS):
+    client, mutator = clients(gateways(config)), Mutator(seed)
+    for round_ in range(rounds):
         token = mutator.token()
         answer = client.ask(fields=bearer(token))
         assert answer.status in (200, 401), (seed, round_, token)
-        if answer.status == 200:
+        yield token, answer.status == 200
+
+
+@pytest.mark.bound(120)
+def test_what_another_implementation_refuses_is_refused(gateways, upstream, clients):
+    seed, accepted, stricter = int(os.environ.get("TOKEN_SEED", "7519")), 0, 0
+    for token, is_accepted in answered(gateways, upstream, clients, seed, ROUNDS):
+        if is_accepted:
             accepted += 1
-            assert accepts(token), f"seed {seed}, round {round_}: accepted here and refused by PyJWT: {token}"
+            assert accepts(token), f"seed {seed}: accepted here and refused by PyJWT: {token}"
         elif accepts(token):
             stricter += 1
     # Neither all nor none, or nothing was compared.
     assert ROUNDS // 20 < accepted < ROUNDS // 2, (accepted, stricter)
     assert stricter < ROUNDS // 4, (accepted, stricter)
+
+
+@pytest.mark.skipif(not JOSERFC.exists(), reason="`make joserfc` installs joserfc from the Python package index")
+@pytest.mark.skipif(bool(SANITIZER), reason="looks at verdicts, not at memory")
+@pytest.mark.bound(240)
+def test_what_joserfc_refuses_is_refused(gateways, upstream, clients):
+    seed = int(os.environ.get("TOKEN_SEED", "8725"))
+    answers = list(answered(gateways, upstream, clients, seed, JOSERFC_ROUNDS))
+    verdicts = joserfc_verdicts([token for token, _ in answers])
+    accepted = stricter = 0
+    for (token, is_accepted), verdict in zip(answers, verdicts):
+        if is_accepted:
+            accepted += 1
+            assert verdict == "yes", f"seed {seed}: accepted here and refused by joserfc ({verdict}): {token}"
+        elif verdict == "yes":
+            stricter += 1
+    assert JOSERFC_ROUNDS // 20 < accepted < JOSERFC_ROUNDS // 2, (accepted, stricter)
+    assert stricter < JOSERFC_ROUNDS // 4, (accepted, stricter)

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from harness.gateway import plain
-from harness.upstream import free_port
+from harness.ports import free_port
 from harness.wire import Closed, problem, request, response
 
 

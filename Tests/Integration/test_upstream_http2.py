@@ -455,7 +455,7 @@ def test_nobody_listens(gateways, services, clients):
 def test_a_service_that_does_not_answer_is_504_and_its_stream_is_cancelled(gateways, services, clients):
     service = services(lambda peer, call: None)
     config = before(service)
-    config["routes"][0]["timeouts"] = {"request": "300ms"}
+    config["routes"][0]["timeouts"] = {"request": "2s"}
     client = clients(gateways(config))
     problem(client.ask("POST", body=b"x"), "upstream_timeout")
     assert service.was_reset() == (1, 8)
@@ -470,7 +470,7 @@ def test_a_body_that_stalls_is_cut(gateways, services, clients):
 
     service = services(answer)
     config = before(service)
-    config["routes"][0]["timeouts"] = {"idle": "300ms"}
+    config["routes"][0]["timeouts"] = {"idle": "2s"}
     gateway = gateways(config)
     client = clients(gateway)
     client.send(request())

@@ -11,6 +11,7 @@ from harness.authority import Authority
 from harness.bound import until
 from harness.gateway import plain
 from harness.http2 import Client2
+from harness.ports import free_port, number
 
 SCHEMES = ("http", "https", "h2c", "h2")
 
@@ -23,38 +24,35 @@ def nginx(tmp_path_factory):
     authority = Authority(folder)
     cert, key = authority.issue("nginx", "DNS:localhost,IP:127.0.0.1")
     (folder / "blob").write_bytes(hashlib.sha256(b"blob").digest() * 20_000)
-    for _ in range(5):
-        held = [socket.create_server(("127.0.0.1", 0)) for _ in SCHEMES]
-        ports = dict(zip(SCHEMES, (sock.getsockname()[1] for sock in held)))
-        secure = f"ssl_certificate {cert}; ssl_certificate_key {key};"
-        words = {"http": "", "https": "ssl", "h2c": "http2", "h2": "ssl http2"}
-        servers = "".join(
-            f"server {{ listen 127.0.0.1:{ports[scheme]} {words[scheme]}; {secure if 'ssl' in words[scheme] else ''} "
-            f"root {folder}; location /echo {{ return 200 $request_method:$content_length:$http_host:$http2; }} }}\n"
-            for scheme in SCHEMES)
-        (folder / "nginx.conf").write_text(
-            f"daemon off; master_process off; pid {folder}/pid; error_log stderr;\nevents {{}}\n"
-            f"http {{ access_log off; client_body_temp_path {folder}; keepalive_requests 50;\n{servers}}}\n")
-        for sock in held:
-            sock.close()
-        process = subprocess.Popen(
-            [program, "-p", str(folder), "-c", str(folder / "nginx.conf")], stderr=subprocess.DEVNULL)
+    held = [free_port() for _ in SCHEMES]
+    ports = dict(zip(SCHEMES, map(number, held)))
+    secure = f"ssl_certificate {cert}; ssl_certificate_key {key};"
+    words = {"http": "", "https": "ssl", "h2c": "http2", "h2": "ssl http2"}
+    servers = "".join(
+        f"server {{ listen 127.0.0.1:{ports[scheme]} {words[scheme]}; {secure if 'ssl' in words[scheme] else ''} "
+        f"root {folder}; location /echo {{ return 200 $request_method:$content_length:$http_host:$http2; }} }}\n"
+        for scheme in SCHEMES)
+    (folder / "nginx.conf").write_text(
+        f"daemon off; master_process off; pid {folder}/pid; error_log stderr;\nevents {{}}\n"
+        f"http {{ access_log off; client_body_temp_path {folder}; keepalive_requests 50;\n{servers}}}\n")
+    said = folder / "nginx.err"
+    with open(said, "wb") as errors:
+        process = subprocess.Popen([program, "-p", str(folder), "-c", str(folder / "nginx.conf")], stderr=errors)
 
-        def listens():
-            try:
-                socket.create_connection(("127.0.0.1", ports["h2"]), 1).close()
-                return True
-            except OSError:
-                return process.poll() is not None
+    def listens():
+        assert process.poll() is None, said.read_text()
+        try:
+            socket.create_connection(("127.0.0.1", ports["h2"]), 1).close()
+            return True
+        except OSError:
+            return False
 
-        until(listens, "nginx")
-        if process.poll() is None:
-            break
-    else:
-        raise AssertionError("nginx does not start")
+    until(listens, "nginx")
     yield ports, authority
     process.terminate()
     process.wait()
+    for each in held:
+        each.close()
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -272,7 +272,7 @@ def test_headers_in_a_tunnel_are_a_stream_error(tunnels, clients2):
 
 
 def test_an_idle_tunnel_is_reset_and_its_neighbour_is_not(gateways, upstreams, clients2):
-    gateway = gateways(plain(upstreams(opens(echo_bytes)), limits_of_http={"websocket_idle_timeout": "300ms"}))
+    gateway = gateways(plain(upstreams(opens(echo_bytes)), limits_of_http={"websocket_idle_timeout": "2s"}))
     client = clients2(gateway)
     busy_number, busy = opened(client, path="/busy")
     _, idle = opened(client, path="/idle")

@@ -128,10 +128,3 @@ class Upstream:
         self.drop_connections()
         if self.failures:
             raise AssertionError(f"an upstream's thread failed: {self.failures}")
-
-
-def free_port():
-    """A port of the loopback on which nothing listens. Held open, unlistened, for as long as the socket lives."""
-    sock = socket.socket()
-    sock.bind(("127.0.0.1", 0))
-    return sock

@@ -139,6 +139,7 @@ class Upstream2:
         self.greets = greets
         # Connections that were accepted, greeted or not, and the names that TLS asked for on them.
         self.accepted = 0
+        self.ungreeted = []
         self.server_names = []
         self.calls = queue.Queue()
         self.resets = queue.Queue()
@@ -170,6 +171,7 @@ class Upstream2:
         try:
             sock.settimeout(10 * PATIENCE)
             if self.greets is not None and not self.greets(number):
+                self.ungreeted.append(sock)
                 while sock.recv(65536):
                     pass
                 return
