@@ -22,12 +22,16 @@
     @usableFromInline let capacity: Int
     @usableFromInline let limit: Int
     @usableFromInline let keep: Int
+    @usableFromInline let most: Int
+    /// The fewest that were on the free list since it was last trimmed: so many were not needed.
+    @usableFromInline var low = 0
     @usableFromInline var isAbandoned = false
 
-    @usableFromInline init(capacity: Int, limit: Int, keep: Int) {
+    @usableFromInline init(capacity: Int, limit: Int, keep: Int, most: Int) {
         unsafe self.capacity = capacity
         unsafe self.limit = limit
         unsafe self.keep = keep
+        unsafe self.most = most
     }
 }
 
@@ -38,12 +42,14 @@
     @usableFromInline let state: UnsafeMutablePointer<BlockPoolState>
 
     /// `blockBytes` is the size of a block in memory (its capacity is 64 less), `limit` how many may be out at once,
-    /// `keep` how many unused ones are held back from the allocator.
-    public init(blockBytes: Int = 16384, limit: Int, keep: Int = 256) {
-        precondition(blockBytes > 64 && limit > 0 && keep >= 0)
+    /// `keep` how many unused ones are held back from the allocator for good, `most` how many until `trim` finds that they
+    /// were not needed; as many as `keep` unless it is said.
+    public init(blockBytes: Int = 16384, limit: Int, keep: Int = 256, most: Int = 0) {
+        precondition(blockBytes > 64 && limit > 0 && keep >= 0 && most >= 0)
         unsafe state = .allocate(capacity: 1)
         unsafe state.initialize(
-            to: BlockPoolState(capacity: blockBytes - BlockHeader.reserved, limit: limit, keep: keep))
+            to: BlockPoolState(
+                capacity: blockBytes - BlockHeader.reserved, limit: limit, keep: keep, most: max(keep, most)))
     }
 
     /// How many bytes a block of this pool holds.
@@ -60,6 +66,29 @@
         unsafe state.pointee.limit &- state.pointee.outstanding >= count
     }
 
+    /// How many are kept unused.
+    public var kept: Int { unsafe state.pointee.freeCount }
+
+    /// Whether more are kept unused than for good, so that `trim` is to be called in a while.
+    @inlinable public var hasSurplus: Bool { unsafe state.pointee.freeCount > state.pointee.keep }
+
+    /// Most blocks that one `trim` gives back, so that it is no pause: some 0.5 ms.
+    public static var trimmedAtOnce: Int { 1024 }
+
+    /// Gives those back to the allocator that were not needed since the last call, but for those that are kept for good; or,
+    /// where memory is short, those that are unused now.
+    public func trim(isShort: Bool = false) {
+        let unused = unsafe isShort ? state.pointee.freeCount : state.pointee.low
+        var left = unsafe min(unused &- state.pointee.keep, BlockPool.trimmedAtOnce)
+        while left > 0, let header = unsafe state.pointee.free {
+            unsafe state.pointee.free = header.pointee.next
+            unsafe state.pointee.freeCount &-= 1
+            unsafe UnsafeMutableRawPointer(header).deallocate()
+            left &-= 1
+        }
+        unsafe state.pointee.low = state.pointee.freeCount
+    }
+
     /// An empty block; `nil` when the limit of the pool is reached.
     @inlinable public func take() -> Block? {
         guard let header = unsafe takeHeader() else { return nil }
@@ -72,6 +101,7 @@
         guard let header = unsafe state.pointee.free else { return unsafe BlockPool.grow(state) }
         unsafe state.pointee.free = header.pointee.next
         unsafe state.pointee.freeCount &-= 1
+        unsafe state.pointee.low = min(state.pointee.low, state.pointee.freeCount)
         unsafe header.pointee.next = nil
         unsafe header.pointee.start = 0
         unsafe header.pointee.end = 0
@@ -91,7 +121,7 @@
     @inlinable static func giveBack(_ header: UnsafeMutablePointer<BlockHeader>) {
         let state = unsafe header.pointee.pool
         unsafe state.pointee.outstanding &-= 1
-        if unsafe state.pointee.freeCount < state.pointee.keep, unsafe !state.pointee.isAbandoned {
+        if unsafe state.pointee.freeCount < state.pointee.most, unsafe !state.pointee.isAbandoned {
             unsafe header.pointee.next = state.pointee.free
             unsafe state.pointee.free = header
             unsafe state.pointee.freeCount &+= 1

@@ -42,6 +42,19 @@ extension Worker {
         return downstreams[id].phase != .http1 || downstreams[id].exchange.isNone
     }
 
+    @inline(never) mutating func awaitTrim(_ loop: inout EventLoop) {
+        let token = Token(kind: TokenKind.trim, id: .none)
+        isTrimming = loop.timers.schedule(token, at: loop.now &+ Worker.trimPause) != nil
+    }
+
+    /// Gives back the blocks that were not needed in the last pause. It is asked for again, if need be, when the turn ends.
+    @inline(never) mutating func trimBlocks(_ loop: inout EventLoop) {
+        let isShort = settings.pressure.load(0) >= MemoryPressure.shedExchanges
+        isTrimming = false
+        blocks.trim(isShort: isShort)
+        notes.trim(isShort: isShort)
+    }
+
     // MARK: Memory
 
     /// Closes connections that are idle, a share of them each time; the walk goes on where it stopped.

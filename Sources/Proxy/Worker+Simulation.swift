@@ -14,6 +14,10 @@
         /// Without the two that are scratch for life.
         package var heldLargeBlocks: Int { largeBlocks.outstanding - 2 }
         package var heldNotes: Int { notes.outstanding }
+        /// Timers that are nobody's but the pools': one, while they hold blocks that may not be needed.
+        package var trimTimers: Int { isTrimming ? 1 : 0 }
+        /// Blocks that are kept unused, but for those that are kept for good.
+        package var hasSurplus: Bool { blocks.hasSurplus || notes.hasSurplus }
         /// Of all sessions together, and the scratch in which heads are built.
         package var heldHTTP2Bytes: Int { http2Workspace.bytesInUse }
 

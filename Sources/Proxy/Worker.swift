@@ -43,6 +43,8 @@ enum TokenKind {
     static let starved: UInt8 = 9
     /// The pause of an endpoint that is not connected to for a while.
     static let endpoint: UInt8 = 10
+    /// Until blocks that were not needed are given back.
+    static let trim: UInt8 = 11
 }
 
 /// How near the process is to its memory budget: what the control side has found, in a cell that workers read.
@@ -168,6 +170,8 @@ public struct Worker: ~Copyable {
     /// Connections that found no block. To look again at once would be to spin: nothing may come back for minutes.
     var starved: FixedQueue<Token>
     var isStarving = false
+    /// Whether it is looked soon which blocks were not needed.
+    var isTrimming = false
     var identities = CorrelationIDMaker()
     var encoder: AccessLineEncoder
     var events: EventLineEncoder
@@ -221,6 +225,8 @@ public struct Worker: ~Copyable {
     static var acceptPause: UInt64 { 100_000_000 }
     /// How long who found no block waits before the next look, in nanoseconds.
     static var blockPause: UInt64 { 10_000_000 }
+    /// How long blocks stay unneeded before they are given back, in nanoseconds; at most twice that.
+    static var trimPause: UInt64 { 500_000_000 }
     /// Bytes of a request that are kept for a second try.
     static var keptRequestBytes: Int { 65536 }
     /// What is thrown away of a body whose answer is written, and for how long.
@@ -240,12 +246,16 @@ public struct Worker: ~Copyable {
         self.settings = settings
         let blockLimit = max(settings.blockBytes / 16384, 64)
         headBlocks = min(Worker.headBlocks, blockLimit / 8)
-        // What is kept unused counts as used: with a small budget it must be little, or a shortage would never end.
-        blocks = BlockPool(limit: blockLimit, keep: min(256, blockLimit / 16))
+        // What is kept unused counts as used: with a small budget it must be little, or a shortage would never end. What a
+        // busy worker gives back it takes again in the same second: to go to the allocator for it was a tenth of the
+        // instructions of HTTP/2 with 512 streams.
+        let kept = min(256, blockLimit / 16)
+        let mostKept = min(4096, blockLimit / 8)
+        blocks = BlockPool(limit: blockLimit, keep: kept, most: mostKept)
         largeBlocks = BlockPool(
             blockBytes: 65536, limit: max(blockLimit / 16, 16), keep: min(8, blockLimit / 64))
         notes = BlockPool(
-            blockBytes: 2048, limit: max(blockLimit, 4096), keep: min(256, blockLimit / 16))
+            blockBytes: 2048, limit: max(blockLimit, 4096), keep: kept, most: mostKept)
         http2Workspace = HTTP2Workspace(sessions: settings.connections)
         listeners = Slab(capacity: Worker.listenerCapacity)
         downstreams = Slab(capacity: settings.connections)
@@ -376,6 +386,7 @@ extension Worker: EventHandler {
         case TokenKind.endpoint:
             let endpoint = Int(id.index)
             if pools.hasPauseEnded(endpoint: endpoint, &loop) { serveWaiters(endpoint, &loop) }
+        case TokenKind.trim: trimBlocks(&loop)
         case TokenKind.starved:
             isStarving = false
             // Only those that wait now: who finds nothing again waits for the next time.
@@ -404,6 +415,7 @@ extension Worker: EventHandler {
         checksLeft = Worker.checksPerTurn
         settings.log.publish()
         settings.events.publish()
+        if !isTrimming, blocks.hasSurplus || notes.hasSurplus { awaitTrim(&loop) }
         if isDraining, downstreams.count == 0 { loop.stop() }
     }
 }

@@ -20,6 +20,51 @@ import Testing
         #expect(pool.outstanding == 0)
     }
 
+    /// How many a pool keeps when all of `count` that were out at once have come back.
+    private func use(_ count: Int, of pool: borrowing BlockPool) -> Int {
+        var queue = ByteQueue()
+        let block = filled("x", times: 64)
+        for _ in 0..<count { _ = queue.append(block.rawSpan, from: pool) }
+        queue.removeAll()
+        return pool.kept
+    }
+
+    @Test("blocks that were needed since the last look are kept, the others go back, but for a few")
+    func trim() {
+        let pool = BlockPool(blockBytes: 128, limit: 100, keep: 2, most: 8)
+        let before = (use(2, of: pool), pool.hasSurplus)
+        #expect(before == (2, false))
+        let many = (use(20, of: pool), pool.hasSurplus)
+        #expect(many == (8, true))
+        pool.trim()
+        let atFirst = pool.kept
+        #expect(atFirst == 8)
+        // Five of them are needed again; of the three that were not, two are kept for good.
+        _ = use(5, of: pool)
+        pool.trim()
+        let needed = pool.kept
+        #expect(needed == 7)
+        pool.trim()
+        let idle = (pool.kept, pool.hasSurplus, pool.outstanding)
+        #expect(idle == (2, false, 0))
+    }
+
+    @Test("where memory is short no unused block is kept beyond those few") func trimShort() {
+        let pool = BlockPool(blockBytes: 128, limit: 100, keep: 2, most: 8)
+        let many = use(8, of: pool)
+        pool.trim(isShort: true)
+        let left = pool.kept
+        #expect((many, left) == (8, 2))
+    }
+
+    @Test("one trim gives back a bounded number") func trimBound() {
+        let pool = BlockPool(blockBytes: 128, limit: 3000, keep: 0, most: 3000)
+        let many = use(2500, of: pool)
+        pool.trim(isShort: true)
+        let left = pool.kept
+        #expect((many, left) == (2500, 2500 - BlockPool.trimmedAtOnce))
+    }
+
     @Test(
         "a queue gives back the bytes it was given, in order, across blocks",
         arguments: [1, 63, 64, 65, 1000])

@@ -112,6 +112,7 @@ final class Gateway {
 
     var isEmpty: Bool {
         worker.openConnections == 0 && worker.openServiceConnections == 0 && worker.openExchanges == 0
+            && worker.trimTimers == 0 && !worker.hasSurplus
     }
 
     /// What must be nothing when nobody is connected any more.
@@ -124,6 +125,7 @@ final class Gateway {
             // A connection of HTTP/2 that is left to the worker's end may hold what it had not sent.
             ("blocks", isStopped && worker.openServiceConnections > 0 ? 0 : worker.heldBlocks),
             ("large blocks", worker.heldLargeBlocks),
+            ("surplus of unused blocks", !isStopped && worker.hasSurplus ? 1 : 0),
             ("notes", worker.heldNotes),
             ("bytes of sessions", isStopped ? 0 : worker.heldHTTP2Bytes / (256 << 10)),
             ("timers", isStopped ? 0 : loop.timers.count),

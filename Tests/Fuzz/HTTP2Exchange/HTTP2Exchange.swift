@@ -144,7 +144,8 @@ private final class House: @unchecked Sendable {
         precondition(worker.openExchanges == 0, "exchanges are left")
         precondition(worker.heldBlocks == 0 && worker.heldLargeBlocks == 0, "blocks are left")
         precondition(worker.heldNotes == 0, "notes are left")
-        precondition(worker.heldSnapshots == 1 && loop.timers.count == 0, "snapshots or timers are left")
+        precondition(worker.heldSnapshots == 1, "snapshots are left")
+        precondition(loop.timers.count == worker.trimTimers, "timers are left")
         precondition(worker.heldHTTP2Bytes <= scratchBytes, "sessions are left")
         precondition(connectionCounts.load(0) == 0 && meters.acceptedCount == meters.closedCount)
     }
