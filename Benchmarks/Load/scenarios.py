@@ -45,8 +45,8 @@ class Scenario:
     valgrind_connections: int = 4
     valgrind_streams: int = 8
     # In an emulated machine, with the connections and streams of the rounds.
-    emulated_warm: int = 500
-    emulated_count: int = 2_000
+    emulated_warm: int = 3_000
+    emulated_count: int = 20_000
 
 
 S1 = Scenario("S1", "HTTP/1.1, plaintext", needs=frozenset({"request id"}), is_nearest_shown=True)
@@ -72,9 +72,9 @@ SCENARIOS = {scenario.name: scenario for scenario in (
     S1, S2, S3, S4,
     # The warm-up shows each of the ten thousand once.
     replace(S4, name="S4-many", title="whole job, HTTP/2: 10,000 tokens", tokens="many", warm=10_000, is_nearest_shown=False,
-            valgrind_warm=10_000, valgrind_few=200, valgrind_many=1_000, emulated_warm=10_000),
+            valgrind_warm=10_000, valgrind_few=200, valgrind_many=1_000, emulated_warm=10_000, emulated_count=10_000),
     replace(S4, name="S4-new", title="whole job, HTTP/2: every token new", tokens="new", warm=1_000, count=8_000,
-            is_nearest_shown=False, valgrind_few=100, valgrind_many=400, emulated_warm=200, emulated_count=800),
+            is_nearest_shown=False, valgrind_few=100, valgrind_many=400, emulated_warm=1_000, emulated_count=5_000),
     S4H1,
     S5,
     replace(S5, name="S5-rsa", title="handshakes, RSA 2048", rsa=True),
