@@ -78,8 +78,8 @@ extension RawSpan {
     /// The first offset at or past `from` whose byte is not a `tchar`; `byteCount` when all are.
     @inlinable @inline(__always) public func endOfToken(from: Int) -> Int {
         var offset = from
-        while offset <= byteCount &- 8 {
-            let others = ByteWord.notNameByte(word(at: offset))
+        while let value = word(ifAt: offset) {
+            let others = ByteWord.notNameByte(value)
             if others != 0 {
                 offset &+= ByteWord.firstHit(others)
                 // Most names hold letters, digits and hyphens only; the other token bytes are looked up one by one.
@@ -99,9 +99,8 @@ extension RawSpan {
         // One word a turn: two cost more, since most values are short. Behind 32 bytes it is a token or a cookie, and goes on for
         // long.
         let far = from &+ 32
-        while offset <= byteCount &- 8 {
+        while let value = word(ifAt: offset) {
             if offset >= far { return firstControl(from: offset) }
-            let value = word(at: offset)
             let hits = ByteWord.below(value, 0x20) | ByteWord.equal(value, 0x7f)
             if hits != 0 {
                 offset &+= ByteWord.firstHit(hits)
@@ -117,8 +116,7 @@ extension RawSpan {
     /// The first offset at or past `from` whose byte is none of a host name (letters, digits and `-._~`).
     @inlinable public func endOfHostName(from: Int) -> Int {
         var offset = from
-        while offset <= byteCount &- 8 {
-            let value = word(at: offset)
+        while let value = word(ifAt: offset) {
             let others = ByteWord.notNameByte(value) & ~ByteWord.exactly(value, 0x2e)
             if others == 0 {
                 offset &+= 8
@@ -134,8 +132,7 @@ extension RawSpan {
     /// The first offset at or past `from` whose byte may not stand in a request target, or is `stop`.
     @inlinable @inline(__always) public func endOfTarget(from: Int, stop: UInt8) -> Int {
         var offset = from
-        while offset <= byteCount &- 8 {
-            let value = word(at: offset)
+        while let value = word(ifAt: offset) {
             let hits =
                 ByteWord.below(value, 0x21) | ByteWord.equal(value, 0x7f) | ByteWord.equal(value, 0x23)
                 | ByteWord.equal(value, stop) | (value & ByteWord.highs)

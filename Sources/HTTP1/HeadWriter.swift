@@ -11,7 +11,7 @@ public import Memory
 
     /// A writer with an empty block of `pool`; `nil` when the pool is exhausted. A head longer than a block of the pool
     /// fails at `finish`.
-    @inlinable public init?(from pool: borrowing BlockPool) {
+    @inlinable @inline(__always) public init?(from pool: borrowing BlockPool) {
         guard let block = pool.take() else { return nil }
         self.block = block
     }
@@ -20,7 +20,7 @@ public import Memory
     @inlinable public var byteCount: Int { block.byteCount }
 
     /// `method SP path[?query] SP HTTP/1.1 CRLF`. A query that is there and empty keeps its `?`.
-    @inlinable public mutating func requestLine(
+    @inlinable @inline(__always) public mutating func requestLine(
         method: RawSpan, path: RawSpan, query: RawSpan, hasQuery: Bool
     ) {
         bytes(method)
@@ -131,7 +131,7 @@ public import Memory
     }
 
     /// Moves the head to the end of `queue`; `false`, with nothing moved, when it did not fit the block.
-    @inlinable public consuming func finish(into queue: inout ByteQueue) -> Bool {
+    @inlinable @inline(__always) public consuming func finish(into queue: inout ByteQueue) -> Bool {
         guard !isOverrun else { return false }
         queue.append(block)
         return true

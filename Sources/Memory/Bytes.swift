@@ -48,10 +48,10 @@ import CVector
 }
 
 extension RawSpan {
-    /// The byte at `offset`, checked.
+    /// The byte at `offset`, checked: without its sign an offset below zero is above every count.
     @inlinable public subscript(_ offset: Int) -> UInt8 {
         @inline(__always) get {
-            precondition(offset >= 0 && offset < byteCount)
+            precondition(UInt(bitPattern: offset) < UInt(bitPattern: byteCount))
             return unsafe unsafeLoad(fromUncheckedByteOffset: offset, as: UInt8.self)
         }
     }
@@ -64,6 +64,13 @@ extension RawSpan {
     /// Eight bytes from `offset`, in the machine's order; the offset and seven more must lie inside.
     @inlinable public func word(at offset: Int) -> UInt64 {
         precondition(offset >= 0 && offset <= byteCount &- 8)
+        return unsafe unsafeLoadUnaligned(fromUncheckedByteOffset: offset, as: UInt64.self)
+    }
+
+    /// Eight bytes from `offset`, in the machine's order; `nil` when not all of them lie inside. For loops, whose condition this
+    /// is: a check of the loop's own and that of `word(at:)` would both be made.
+    @inlinable @inline(__always) public func word(ifAt offset: Int) -> UInt64? {
+        guard offset >= 0, offset <= byteCount &- 8 else { return nil }
         return unsafe unsafeLoadUnaligned(fromUncheckedByteOffset: offset, as: UInt64.self)
     }
 
@@ -171,9 +178,15 @@ extension RawSpan {
     }
 
     /// Whether both are the same when the case of ASCII letters is ignored.
-    @inlinable public func equalsIgnoringCase(_ other: RawSpan) -> Bool {
+    ///
+    /// Most are told apart by their length, without a call.
+    @inlinable @inline(__always) public func equalsIgnoringCase(_ other: RawSpan) -> Bool {
+        byteCount == other.byteCount && equalsAtLengthIgnoringCase(other)
+    }
+
+    @inlinable func equalsAtLengthIgnoringCase(_ other: RawSpan) -> Bool {
         let count = byteCount
-        guard count == other.byteCount else { return false }
+        precondition(count == other.byteCount)
         guard count >= 8 else {
             return word(at: 0, count: count).lowercasedBytes
                 == other.word(at: 0, count: count).lowercasedBytes

@@ -15,14 +15,15 @@
 
     @inlinable public var isEmpty: Bool { count == 0 }
 
-    // Addressors, not coroutines: the lifetime of a span into an element is then known to be the array's own.
+    // Addressors, not coroutines: the lifetime of a span into an element is then known to be the array's own. An index below
+    // zero is above every count as a number without a sign, so that one comparison is the whole check.
     @inlinable public subscript(_ index: Int) -> Element {
         @inline(__always) unsafeAddress {
-            precondition(index >= 0 && index < count)
+            precondition(UInt(bitPattern: index) < UInt(bitPattern: count))
             return unsafe UnsafePointer(base + index)
         }
         @inline(__always) unsafeMutableAddress {
-            precondition(index >= 0 && index < count)
+            precondition(UInt(bitPattern: index) < UInt(bitPattern: count))
             return unsafe base + index
         }
     }

@@ -17,6 +17,15 @@
         return state.finish64()
     }
 
+    /// The 64-bit hash of the eight little-endian bytes of `word`.
+    @inlinable @inline(__always) public func hash64(word: UInt64) -> UInt64 {
+        var state = SipState(key0: key0, key1: key1)
+        state.absorb(word: word)
+        // The last word: no byte is left, and eight were taken.
+        state.absorb(word: 8 &<< 56)
+        return state.finish64()
+    }
+
     /// The 64-bit hash of the eight little-endian bytes of `prefix` followed by `bytes`.
     @inlinable public func hash64(prefix: UInt64, _ bytes: RawSpan) -> UInt64 {
         var state = SipState(key0: key0, key1: key1)
@@ -101,7 +110,7 @@
         return v0 ^ v1 ^ v2 ^ v3
     }
 
-    @inlinable mutating func finish64() -> UInt64 {
+    @inlinable @inline(__always) mutating func finish64() -> UInt64 {
         v2 ^= 0xff
         return finalRounds()
     }

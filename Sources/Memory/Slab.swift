@@ -44,7 +44,9 @@
     @inlinable public var isFull: Bool { count == capacity }
 
     /// Moves `element` into a free slot. There must be one: look at `isFull` first.
-    @inlinable public mutating func insert(_ element: consuming Element) -> SlabID {
+    ///
+    /// Inlined, so that a large value is made in its slot, and not made elsewhere and copied.
+    @inlinable @inline(__always) public mutating func insert(_ element: consuming Element) -> SlabID {
         precondition(count < capacity)
         let index: UInt32
         if firstFree != .max {

@@ -41,6 +41,10 @@ import Testing
         #expect(hex(words.0, words.1) == Self.reference128[count])
     }
 
+    @Test("one word is its eight bytes") func word() {
+        #expect(hex(hash.hash64(word: 0x0706_0504_0302_0100)) == Self.reference64[8])
+    }
+
     // Entry n is the hash of the bytes 0 to n - 1, from an independent implementation (OpenSSL's SIPHASH).
     static let reference64 = [
         "310e0edd47db6f72",
