@@ -5,6 +5,7 @@ import LinuxIO
 import Memory
 import RateLimit
 import Reactor
+import Upstreams
 
 /// How the body of an answer is written to the client.
 enum ResponseFraming: UInt8 {
@@ -189,6 +190,39 @@ struct Exchange: ~Copyable {
         self.note = note
         self.machine = machine
         self.requestBody = requestBody
+    }
+
+    /// Whether the whole request lies in one block and stays there for a second try.
+    var isKeptWhole: Bool {
+        @inline(__always) get {
+            machine.isIdempotent && machine.isKept && machine.hasRequestEnded && requestBody.isEnded
+                && !sendsChunked && request.isContiguous
+        }
+    }
+
+    /// The path is the target as it came.
+    mutating func takeTargetAsPath() {
+        // By way of a variable: else all the facts are copied.
+        let target = facts.target
+        facts.path = target
+    }
+
+    /// Copies what is needed of the route at `index` and of its service for as long as the exchange lives. Inlined, since a call would
+    /// copy both plans for it.
+    @inline(__always) mutating func take(
+        _ plan: borrowing RoutePlan, at index: Int, _ service: borrowing ServicePlan
+    ) {
+        route = index
+        editsRequest = !plan.requestEdits.isEmpty
+        bodyLimit = isGRPC ? plan.streamLimit : plan.bodyLimit
+        idleTimeout = plan.idleTimeout
+        requestTimeout = plan.requestTimeout
+        facts.routeLabel = plan.label
+        facts.isLogged = plan.isLogged
+        facts.serviceLabel = service.index
+        isToHTTP2 = service.isHTTP2
+        keepaliveIdle = service.keepaliveIdle
+        keepaliveConnections = service.keepaliveConnections
     }
 
     /// Appends the client's address to the note, as text.

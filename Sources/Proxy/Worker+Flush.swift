@@ -23,11 +23,16 @@ extension Worker {
             lostUntouched(id, &loop)
             return
         }
-        while pools.connections[id].hasOutput {
-            switch pools.connections[id].flush(from: blocks) {
+        while pools.connections[id].owesRequest || pools.connections[id].hasOutput {
+            switch flushOnce(id) {
             case .bytes: continue
             case .wouldBlock:
                 pools.connections[id].isBlocked = true
+                return
+            case .outOfBlocks where !pools.connections[id].hasTLS:
+                // A part of the request is out, and there is nothing to hold the rest of it.
+                let exchange = pools.connections[id].holder
+                perform(exchanges[exchange].machine.handle(.refused(.overloaded)), exchange, &loop)
                 return
             case .outOfBlocks:
                 // To encrypt into: the connection is come back to when there may be some.
@@ -44,6 +49,16 @@ extension Worker {
             }
         }
         resumeRequest(of: id, &loop)
+    }
+
+    /// One write: of the request where the exchange keeps it, or of what waits.
+    @inline(__always) private mutating func flushOnce(_ id: SlabID) -> IOStep {
+        guard pools.connections[id].owesRequest else { return pools.connections[id].flush(from: blocks) }
+        let exchange = pools.connections[id].holder
+        guard exchanges.contains(exchange) else { return .ended }
+        return apart(&pools, exchanges, blocks) {
+            $0.connections[id].send($1[exchange].request.firstBytes, from: $2)
+        }
     }
 
     /// The kernel takes no more of the request. What the service said before it closed may be an answer; the read side

@@ -49,8 +49,12 @@ extension Worker {
         let hostStart = writer.byteCount
         let service = snapshots[current].routes[route].service
         let began = exchanges[id].facts.began
-        let choice = apart(&pools, snapshots) {
-            $0.pick($1[snapshot].services[service], avoiding: -1, now: began)
+        // Most services have one endpoint.
+        var choice = 0
+        if snapshots[snapshot].services[service].endpoints.count > 1 {
+            choice = apart(&pools, snapshots) {
+                $0.pick($1[snapshot].services[service], avoiding: -1, now: began)
+            }
         }
         exchanges[id].endpointChoice = choice
         if snapshots[current].routes[route].preservesHost, !requestHead.authority.isEmpty {
@@ -67,7 +71,9 @@ extension Worker {
         writeForwarding(&writer, id, bytes, peer: peer, isTrusted: isTrusted)
         if hasIdentity { downstreams[exchanges[id].downstream].writeIdentity(to: &writer) }
         writer.bytes(snapshots[current].requestIDField.span)
-        writer.field(": ", exchanges[id].note.bytes[exchanges[id].facts.requestID])
+        writer.text(": ")
+        writer.bytes(exchanges[id].note.bytes[exchanges[id].facts.requestID])
+        writer.text("\r\n")
         if beginsTrace { writeTrace(&writer, id) }
         if let entry { writeClaims(&writer, issuer: snapshots[current].routes[route].issuer, entry) }
         switch requestHead.framing {
@@ -273,7 +279,9 @@ extension Worker {
     /// The snapshot, the service in it and the endpoint of that by which a connection for the exchange is made: the exchange's
     /// own, or, where a reload has come since it began, what is said of the same endpoint now. How a service is secured is
     /// no part of what was promised to a request that has waited: a certificate that was taken back is not to be shown again.
-    mutating func connectionPlan(_ id: SlabID) -> (snapshot: SlabID, service: Int, choice: Int) {
+    @inline(__always) mutating func connectionPlan(_ id: SlabID) -> (
+        snapshot: SlabID, service: Int, choice: Int
+    ) {
         let snapshot = exchanges[id].snapshot
         let service = snapshots[snapshot].routes[exchanges[id].route].service
         let choice = exchanges[id].endpointChoice
@@ -352,7 +360,10 @@ extension Worker {
             return
         }
         let connection = exchanges[id].upstream
-        if exchanges[id].machine.isIdempotent, exchanges[id].machine.isKept {
+        if exchanges[id].isKeptWhole, !pools.connections[connection].hasTLS {
+            // Nothing follows it: what is kept is what is sent.
+            pools.connections[connection].owesRequest = true
+        } else if exchanges[id].machine.isIdempotent, exchanges[id].machine.isKept {
             var isCopied = true
             var kept = ByteQueue()
             swap(&kept, &exchanges[id].request)

@@ -211,8 +211,8 @@ extension Worker {
         }
         let isUntouched = pools.connections[id].sentBytes == 0
         let isStale = pools.connections[id].isReused && pools.connections[id].receivedBytes == 0
-        if isUntouched {
-            // What the kernel never took is the whole request: it goes back to the exchange for another try.
+        if isUntouched, !pools.connections[id].owesRequest {
+            // What the kernel never took is the whole request: it goes back to the exchange for another try, if it has left it.
             var unsent = ByteQueue()
             unsent.append(contentsOf: &pools.connections[id].outbound)
             swap(&unsent, &exchanges[exchange].request)
@@ -389,9 +389,11 @@ extension Worker {
         if exchanges[id].echoesRequestID {
             // The answer's head is written while the snapshot is pinned.
             writer.bytes(snapshots[exchanges[id].snapshot].requestIDField.span)
-            writer.field(": ", exchanges[id].note.bytes[exchanges[id].facts.requestID])
+            writer.text(": ")
+            writer.bytes(exchanges[id].note.bytes[exchanges[id].facts.requestID])
+            writer.text("\r\n")
         }
-        writeLimitFields(&writer, id)
+        if exchanges[id].limitIndex >= 0 { writeLimitFields(&writer, id) }
         if snapshots[current].hasTransportSecurity { writeTransportSecurity(&writer, id) }
     }
 

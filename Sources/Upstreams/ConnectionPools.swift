@@ -139,6 +139,7 @@ public struct ConnectionPools: ~Copyable {
             connections[idle].holder = holder
             connections[idle].isReused = true
             connections[idle].sentBytes = 0
+            connections[idle].owesRequest = false
             connections[idle].receivedBytes = 0
             connections[idle].scannedBytes = 0
             return .leased(idle)

@@ -56,6 +56,9 @@ public struct UpstreamConnection: ~Copyable {
     public var inbound = ByteQueue()
     /// To be written.
     public var outbound = ByteQueue()
+    /// The holder's request is to be written from where the exchange keeps it, before `outbound`; nothing of it was so far. Never
+    /// with TLS, which takes what it encrypts.
+    public var owesRequest = false
     /// From the socket, encrypted; and for the socket. Empty on a connection without TLS.
     private var ciphertext = ByteQueue()
     private var sealed = ByteQueue()
@@ -142,13 +145,27 @@ public struct UpstreamConnection: ~Copyable {
         return step
     }
 
+    /// Writes of the request that is owed what the kernel takes at once. What it leaves goes to `outbound`, and may find no block
+    /// there.
+    public mutating func send(_ request: RawSpan, from pool: borrowing BlockPool) -> IOStep {
+        let step = descriptor.send(request)
+        guard case .bytes(let count) = step else { return step }
+        owesRequest = false
+        sentBytes &+= count
+        guard count < request.byteCount else { return step }
+        let rest = request.extracting(count..<request.byteCount)
+        return outbound.append(rest, from: pool) ? step : .outOfBlocks
+    }
+
     /// Whether anything waits to be written.
     public var hasOutput: Bool { !outbound.isEmpty || !sealed.isEmpty }
 
     /// Whether nothing is under way in either direction.
     public var isQuiet: Bool {
         mutating get {
-            guard inbound.isEmpty, outbound.isEmpty, sealed.isEmpty, ciphertext.isEmpty else { return false }
+            guard inbound.isEmpty, !owesRequest, outbound.isEmpty, sealed.isEmpty, ciphertext.isEmpty else {
+                return false
+            }
             return !hasTLS || !hasCiphertext
         }
     }
