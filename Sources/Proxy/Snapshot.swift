@@ -290,7 +290,8 @@ public struct Snapshot: ~Copyable, Sendable {
     /// Longer names than 63 bytes share a bit.
     @inline(__always) static func lengthBit(_ length: Int) -> UInt64 { 1 &<< UInt64(min(length, 63)) }
 
-    func trusts(_ address: SocketAddress) -> Bool {
+    // Inlined, as whatever is asked of a snapshot for each request: a call would copy the whole of it for the callee.
+    @inline(__always) func trusts(_ address: SocketAddress) -> Bool {
         if address.isUnix { return false }
         for index in 0..<trustedProxies.count where trustedProxies[index].contains(address) { return true }
         return false
@@ -309,7 +310,7 @@ public struct Snapshot: ~Copyable, Sendable {
     }
 
     /// The index of a listener by its process-wide label, `nil` when this snapshot no longer has it.
-    func listener(label: Int) -> Int? {
+    @inline(__always) func listener(label: Int) -> Int? {
         for index in 0..<listeners.count where listeners[index].label == label { return index }
         return nil
     }

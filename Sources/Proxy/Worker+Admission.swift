@@ -24,18 +24,18 @@ extension Worker {
         let machine = ExchangeMachine(
             isIdempotent: requestHead.method.isIdempotent && !requestHead.asksWebSocket,
             hasRequestEnded: body.isEnded)
-        let id = exchanges.insert(
-            Exchange(
-                downstream: downstream, stream: stream, snapshot: current, note: note, machine: machine,
-                requestBody: body))
+        var exchange = Exchange(
+            downstream: downstream, stream: stream, snapshot: current, note: note, machine: machine,
+            requestBody: body)
+        exchange.method = requestHead.method
+        exchange.echoesRequestID = snapshots[current].echoesRequestID
+        exchange.facts.began = loop.now
+        exchange.facts.beganWall = loop.wall
+        exchange.facts.generation = snapshots[current].generation
+        exchange.facts.version = requestHead.version
+        exchange.client = downstreams[downstream].peer
+        let id = exchanges.insert(exchange)
         snapshots[current].pins &+= 1
-        exchanges[id].method = requestHead.method
-        exchanges[id].echoesRequestID = snapshots[current].echoesRequestID
-        exchanges[id].facts.began = loop.now
-        exchanges[id].facts.beganWall = loop.wall
-        exchanges[id].facts.generation = snapshots[current].generation
-        exchanges[id].facts.version = requestHead.version
-        exchanges[id].client = downstreams[downstream].peer
         if let stream { downstreams[downstream].session?.setToken(stream, Token(kind: 0, id: id).word &+ 1) }
         return id
     }
@@ -50,7 +50,7 @@ extension Worker {
 
     /// What can be said of a head that was refused: its id, and the first words of its first line.
     mutating func noteRefusedHead(_ exchange: SlabID, _ bytes: RawSpan, _ loop: inout EventLoop) {
-        makeRequestID(exchange, loop)
+        makeRequestID(exchange, wall: loop.wall)
         let end = bytes.firstIndex(notIn: .target, from: 0)
         exchanges[exchange].facts.method = exchanges[exchange].keep(bytes.extracting(0..<end), limit: 32)
         let start = min(end &+ 1, bytes.byteCount)
@@ -72,10 +72,10 @@ extension Worker {
         let downstream = exchanges[id].downstream
         let peer = downstreams[downstream].peer
         let isTrusted = !downstreams[downstream].isUnnamed && snapshots[current].trusts(peer)
-        takeRequestID(id, bytes, isTrusted: isTrusted, loop)
-        noteHead(id, bytes)
+        takeRequestID(id, bytes, isTrusted: isTrusted, wall: loop.wall)
+        if settings.log.isOn { noteHead(id, bytes) }
         if requestHead.method == .trace {
-            exchanges[id].facts.path = exchanges[id].facts.target
+            exchanges[id].takeTargetAsPath()
             return .methodNotAllowed
         }
         guard let listener = snapshots[current].listener(label: Int(downstreams[downstream].listenerLabel))
@@ -105,7 +105,7 @@ extension Worker {
                 exchanges[id].facts.path = path
             }
         } else {
-            exchanges[id].facts.path = exchanges[id].facts.target
+            exchanges[id].takeTargetAsPath()
         }
 
         guard let route = findRoute(bytes, usesPathBlock: usesPathBlock, listener: listener) else {
@@ -116,7 +116,7 @@ extension Worker {
         if requestHead.framing != .none, requestHead.fields.hasContentType("application/grpc", in: bytes) {
             exchanges[id].isRateExempt = true
         }
-        let client = clientAddress(peer: peer, isTrusted: isTrusted, bytes)
+        let client = isTrusted ? clientAddress(peer: peer, isTrusted: true, bytes) : peer
         exchanges[id].client = client
         if snapshots[current].routes[route].concurrency.most > 0,
             let refusal = checkConcurrency(id, route, isEarly: true, bytes, nil)
@@ -185,7 +185,7 @@ extension Worker {
     /// Puts the address of what was asked for, under https, into the scratch block for paths, where the answer finds it:
     /// path and query byte for byte, since only whoever serves them knows what they mean.
     @inline(never) private mutating func redirect(_ id: SlabID, to port: Int, _ bytes: RawSpan) -> Refusal {
-        exchanges[id].facts.path = exchanges[id].facts.target
+        exchanges[id].takeTargetAsPath()
         let authority = bytes[requestHead.authority]
         // Without a host there is nowhere to send anybody (HTTP/1.0, or an empty Host).
         guard let parts = Authority.split(authority) else { return .badHost }
@@ -217,8 +217,8 @@ extension Worker {
     }
 
     /// The id that the client's side brought, where it may, else a fresh one.
-    private mutating func takeRequestID(
-        _ id: SlabID, _ bytes: RawSpan, isTrusted: Bool, _ loop: borrowing EventLoop
+    @inline(__always) private mutating func takeRequestID(
+        _ id: SlabID, _ bytes: RawSpan, isTrusted: Bool, wall: UInt64
     ) {
         let accepts: Bool
         switch snapshots[current].requestIDAcceptance {
@@ -237,33 +237,29 @@ extension Worker {
                 return
             }
         }
-        makeRequestID(id, loop)
+        makeRequestID(id, wall: wall)
     }
 
-    mutating func makeRequestID(_ id: SlabID, _ loop: borrowing EventLoop) {
+    // Inlined: a call would copy the whole loop for the callee.
+    @inline(__always) mutating func makeRequestID(_ id: SlabID, _ loop: borrowing EventLoop) {
+        makeRequestID(id, wall: loop.wall)
+    }
+
+    /// A fresh id; `wall` is Unix time in nanoseconds.
+    mutating func makeRequestID(_ id: SlabID, wall: UInt64) {
         identityCount &+= 1
-        let random = identityHash.hash128(prefix: identityCount, RawSpan())
         let identity = identities.next(
-            wallMilliseconds: loop.wall / 1_000_000, random: (random.0, UInt16(truncatingIfNeeded: random.1)))
+            wallMilliseconds: wall / 1_000_000, random: identityHash.hash64(word: identityCount))
         exchanges[id].facts.requestID = exchanges[id].keep(identity.bytes, limit: 36)
     }
 
     /// Copies what the exchange needs of the plan for as long as it lives.
-    mutating func takePlan(_ id: SlabID, _ route: Int) {
-        exchanges[id].route = route
-        exchanges[id].editsRequest = !snapshots[current].routes[route].requestEdits.isEmpty
-        exchanges[id].bodyLimit =
-            exchanges[id].isGRPC
-            ? snapshots[current].routes[route].streamLimit : snapshots[current].routes[route].bodyLimit
-        exchanges[id].idleTimeout = snapshots[current].routes[route].idleTimeout
-        exchanges[id].requestTimeout = snapshots[current].routes[route].requestTimeout
-        exchanges[id].facts.routeLabel = snapshots[current].routes[route].label
-        exchanges[id].facts.isLogged = snapshots[current].routes[route].isLogged
+    @inline(__always) mutating func takePlan(_ id: SlabID, _ route: Int) {
+        let current = current
         let service = snapshots[current].routes[route].service
-        exchanges[id].facts.serviceLabel = snapshots[current].services[service].index
-        exchanges[id].isToHTTP2 = snapshots[current].services[service].isHTTP2
-        exchanges[id].keepaliveIdle = snapshots[current].services[service].keepaliveIdle
-        exchanges[id].keepaliveConnections = snapshots[current].services[service].keepaliveConnections
+        apart(&exchanges, snapshots) {
+            $0[id].take($1[current].routes[route], at: route, $1[current].services[service])
+        }
     }
 
     // MARK: Tokens

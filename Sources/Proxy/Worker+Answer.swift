@@ -297,9 +297,9 @@ extension Worker {
 
     /// Writes the access line, counts, and frees the exchange; then the connection goes on, or ends.
     mutating func conclude(_ id: SlabID, _ loop: inout EventLoop) {
-        record(id, loop)
-        unpin(id)
-        loop.timers.cancel(exchanges[id].timer)
+        record(id, now: loop.now)
+        if !exchanges[id].snapshot.isNone { unpin(id) }
+        if !exchanges[id].timer.isNone { loop.timers.cancel(exchanges[id].timer) }
         let downstream = exchanges[id].downstream
         let stream = exchanges[id].stream
         let hasRequestEnded = exchanges[id].machine.hasRequestEnded
@@ -357,15 +357,22 @@ extension Worker {
         }
     }
 
-    private mutating func record(_ id: SlabID, _ loop: borrowing EventLoop) {
+    private mutating func record(_ id: SlabID, now: UInt64) {
+        let duration = Int((now &- min(exchanges[id].facts.began, now)) / 1000)
+        let reason = exchanges[id].facts.reason.map(\.rawValue) ?? AccessRecord.noReason
+        settings.meters.countExchange(
+            route: exchanges[id].facts.routeLabel, status: exchanges[id].facts.status, reason: reason,
+            bytesIn: exchanges[id].facts.bytesIn, bytesOut: exchanges[id].facts.bytesOut,
+            durationMicroseconds: duration)
+        guard exchanges[id].facts.isLogged, settings.log.isOn else { return }
+        writeRecord(id, durationMicroseconds: duration, reason: reason)
+    }
+
+    /// Writes the access line.
+    private mutating func writeRecord(_ id: SlabID, durationMicroseconds duration: Int, reason: UInt8) {
         let facts = exchanges[id].facts
         let downstream = exchanges[id].downstream
-        let duration = Int((loop.now &- min(facts.began, loop.now)) / 1000)
-        let reason = facts.reason.map(\.rawValue) ?? AccessRecord.noReason
-        settings.meters.countExchange(
-            route: facts.routeLabel, status: facts.status, reason: reason, bytesIn: facts.bytesIn,
-            bytesOut: facts.bytesOut, durationMicroseconds: duration)
-        guard facts.isLogged, settings.log.isOn, downstreams.contains(downstream) else { return }
+        guard downstreams.contains(downstream) else { return }
         var record = AccessRecord()
         record.wallMilliseconds = facts.beganWall / 1_000_000
         record.clientPort = Int(downstreams[downstream].peer.port)
@@ -419,7 +426,10 @@ extension Worker {
         guard !downstreams[id].isBlocked else { return }
         var written = 0
         while true {
-            guard fillSocketQueue(id, &loop), downstreams.contains(id) else { return }
+            // What a connection of HTTP/1.1 in clear has to say is what it says.
+            if downstreams[id].hasTLS || downstreams[id].phase == .http2 {
+                guard fillSocketQueue(id, &loop), downstreams.contains(id) else { return }
+            }
             if downstreams[id].hasTLS ? downstreams[id].outbound.isEmpty : downstreams[id].plaintext.isEmpty {
                 break
             }

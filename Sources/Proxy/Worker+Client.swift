@@ -68,7 +68,9 @@ extension Worker {
 }
 
 extension Snapshot {
-    func clientKey(_ address: SocketAddress) -> SocketAddress { address.client(bits: clientBits) }
+    @inline(__always) func clientKey(_ address: SocketAddress) -> SocketAddress {
+        address.client(bits: clientBits)
+    }
 }
 
 extension SocketAddress {

@@ -30,7 +30,7 @@ extension Worker {
             case .lingering: discardLingering(id)
             }
             guard downstreams.contains(id), wantsInput(id) else { return }
-            if decrypted(id, &loop) { continue }
+            if downstreams[id].hasTLS, decrypted(id, &loop) { continue }
             guard downstreams.contains(id), readOnce(id, &loop) else { return }
         }
     }
@@ -58,9 +58,9 @@ extension Worker {
         }
     }
 
-    /// Decrypts what is at hand. `true` when there is something new to look at.
+    /// Decrypts what is at hand on a connection with TLS. `true` when there is something new to look at.
     private mutating func decrypted(_ id: SlabID, _ loop: inout EventLoop) -> Bool {
-        guard downstreams[id].hasTLS, downstreams[id].phase != .handshake else { return false }
+        guard downstreams[id].phase != .handshake else { return false }
         guard !downstreams[id].ciphertext.isEmpty || downstreams[id].tls?.hasPendingPlaintext == true else {
             return false
         }

@@ -39,20 +39,21 @@ public struct CorrelationIDMaker: Sendable {
     public init() {}
 
     /// The next id. `wallMilliseconds` is Unix time; if it goes back, or the counter is used up, the time of the last
-    /// id goes on instead. `random` are ten random bytes; who can guess them can guess ids.
-    public mutating func next(wallMilliseconds: UInt64, random: (UInt64, UInt16)) -> CorrelationID {
+    /// id goes on instead. `random` are eight random bytes; who can guess them can guess ids. The counter begins with some of
+    /// those that the id tells anyhow: 62 bits of each are its own.
+    public mutating func next(wallMilliseconds: UInt64, random: UInt64) -> CorrelationID {
         let now = wallMilliseconds & 0xffff_ffff_ffff
         if now > milliseconds {
             milliseconds = now
-            counter = UInt64(random.1 & 0x7ff)
+            counter = random & 0x7ff
         } else if counter < 0xfff {
             counter &+= 1
         } else {
             milliseconds = (milliseconds &+ 1) & 0xffff_ffff_ffff
-            counter = UInt64(random.1 & 0x7ff)
+            counter = random & 0x7ff
         }
         let high = milliseconds &<< 16 | 0x7000 | counter
-        let low = 0x8000_0000_0000_0000 | random.0 &>> 2
+        let low = 0x8000_0000_0000_0000 | random &>> 2
         return CorrelationID(text: Self.text(high, low))
     }
 
