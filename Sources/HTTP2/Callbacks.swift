@@ -468,7 +468,10 @@ func onReadData(
     let held = unsafe stream.pointee.outbound.byteCount
     let count = min(held, limit)
     let isLast = unsafe count == held && stream.pointee.has(.outboundEnded)
-    if count == 0, !isLast { return Int(NGHTTP2_ERR_DEFERRED.rawValue) }
+    if count == 0, !isLast {
+        unsafe stream.pointee.isDeferred = true
+        return Int(NGHTTP2_ERR_DEFERRED.rawValue)
+    }
     unsafe flags.pointee |= NGHTTP2_DATA_FLAG_NO_COPY.rawValue
     if isLast {
         unsafe flags.pointee |= NGHTTP2_DATA_FLAG_EOF.rawValue

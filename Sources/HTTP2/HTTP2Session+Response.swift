@@ -10,8 +10,7 @@ extension HTTP2Session {
         precondition(status >= 100 && status <= 999)
         let workspace = unsafe state.pointee.workspace
         unsafe workspace.pointee.scratch.removeAll()
-        var digits = NumberText(status)
-        digits.withBytes { addField(":status", $0) }
+        unsafe workspace.pointee.status = status
     }
 
     /// Begins a trailer section.
@@ -52,7 +51,7 @@ extension HTTP2Session {
         if endsStream { unsafe found.pointee.marks.insert(.outboundEnded) }
         let handle = unsafe state.pointee.handle
         let workspace = unsafe state.pointee.workspace
-        return unsafe withPairs(workspace, fields, bytes, leading: 1) { pairs, count in
+        return unsafe withPairs(workspace, fields, bytes, leading: 0, isResponse: true) { pairs, count in
             if endsStream {
                 return unsafe nghttp2_submit_response(handle, found.pointee.number, pairs, count, nil) == 0
             }
@@ -78,7 +77,7 @@ extension HTTP2Session {
         guard unsafe found.pointee.marks.isDisjoint(with: [.isClosed, .responded]) else { return false }
         let handle = unsafe state.pointee.handle
         let workspace = unsafe state.pointee.workspace
-        return unsafe withPairs(workspace, fields, bytes, leading: 1) { pairs, count in
+        return unsafe withPairs(workspace, fields, bytes, leading: 0, isResponse: true) { pairs, count in
             unsafe nghttp2_submit_headers(handle, 0, found.pointee.number, nil, pairs, count, nil) == 0
         }
     }
@@ -192,8 +191,10 @@ extension HTTP2Session {
         if wasEmpty { unsafe resume(stream) }
     }
 
+    /// Tells nghttp2 to ask again, if it waits for that: mostly all of a short answer is there before it asks first.
     private func resume(_ stream: StreamPointer) {
-        // An error says that nothing is deferred, which is as good.
+        guard unsafe stream.pointee.isDeferred else { return }
+        unsafe stream.pointee.isDeferred = false
         _ = unsafe nghttp2_session_resume_data(state.pointee.handle, stream.pointee.number)
     }
 }
@@ -216,20 +217,35 @@ private func pair(
         flags: isSensitive ? UInt8(NGHTTP2_NV_FLAG_NO_INDEX.rawValue) : 0)
 }
 
-/// Calls `body` with the pairs of a head: its pseudo-fields (the first `leading` lines of the scratch: one of a response,
-/// four of a request), the lines of `fields`, the rest of the scratch.
+/// The status of the head under construction. Both name and value outlive every head, so nghttp2 need not copy them.
+private func statusPair(_ workspace: UnsafeMutablePointer<WorkspaceState>) -> nghttp2_nv {
+    let name: StaticString = ":status"
+    let status = unsafe workspace.pointee.status
+    precondition(status >= 100 && status <= 999)
+    return unsafe nghttp2_nv(
+        name: UnsafeMutablePointer(mutating: name.utf8Start),
+        value: workspace.pointee.statusDigits + (status &- 100) &* 3, namelen: 7, valuelen: 3,
+        flags: UInt8(NGHTTP2_NV_FLAG_NO_COPY_NAME.rawValue | NGHTTP2_NV_FLAG_NO_COPY_VALUE.rawValue))
+}
+
+/// Calls `body` with the pairs of a head: its pseudo-fields (the status of a response, or the first `leading` lines of the
+/// scratch: the four of a request), the lines of `fields`, the rest of the scratch.
 func withPairs<Result>(
     _ workspace: UnsafeMutablePointer<WorkspaceState>, _ fields: borrowing FieldTable, _ bytes: RawSpan,
-    leading: Int, _ body: (UnsafeMutablePointer<nghttp2_nv>, Int) -> Result
+    leading: Int, isResponse: Bool = false, _ body: (UnsafeMutablePointer<nghttp2_nv>, Int) -> Result
 ) -> Result {
     let added = unsafe workspace.pointee.scratch.count
-    unsafe WorkspaceState.reservePairs(added &+ fields.count, in: workspace)
+    unsafe WorkspaceState.reservePairs(added &+ fields.count &+ 1, in: workspace)
     return unsafe bytes.withUnsafeBytes { buffer in
         let pairs = unsafe workspace.pointee.pairs
         var used = 0
         var offset = 0
-        unsafe addScratch(min(added, leading), workspace, pairs, &used, &offset)
-        let isRequest = leading > 1
+        if isResponse {
+            unsafe pairs.initialize(to: statusPair(workspace))
+            used = 1
+        }
+        if leading > 0 { unsafe addScratch(min(added, leading), workspace, pairs, &used, &offset) }
+        let isRequest = leading > 0
         if let base = buffer.baseAddress {
             for index in 0..<fields.count {
                 let line = fields[index]

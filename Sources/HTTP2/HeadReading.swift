@@ -88,16 +88,17 @@ private struct SpecialFields {
     /// nghttp2 lets each of the five through once, and no others (RFC 9113 §8.3); `:protocol` with CONNECT and all of the
     /// others only (RFC 8441 §4).
     mutating func notePseudo(_ name: RawSpan, _ value: ByteRange, _ head: inout RequestHead) {
-        if name.equals(":path") {
-            head.target = value
-        } else if name.equals(":method") {
-            head.methodBytes = value
-        } else if name.equals(":authority") {
-            head.authority = value
-        } else if name.equals(":scheme") {
-            scheme = value
-        } else if name.equals(":protocol") {
-            protocolName = value
+        switch name.byteCount {
+        case 5: if name.equals(":path") { head.target = value }
+        case 7:
+            if name.equals(":method") {
+                head.methodBytes = value
+            } else if name.equals(":scheme") {
+                scheme = value
+            }
+        case 9: if name.equals(":protocol") { protocolName = value }
+        case 10: if name.equals(":authority") { head.authority = value }
+        default: break
         }
     }
 

@@ -82,6 +82,8 @@ struct StreamMarks: OptionSet {
     var uncredited = 0
     /// Body bytes found no block: what there is of the body is not the whole.
     var hasLostBytes = false
+    /// nghttp2 was told that there is nothing to send yet, and waits to be told that there is.
+    var isDeferred = false
     /// Body bytes that were thrown away.
     var discarded = 0
     /// Bytes of the response that were written, and how many when the caller last marked that.

@@ -53,6 +53,10 @@ internal import Memory
     let callbacks: OpaquePointer?
     /// Fields of the head under construction: bytes, then where each name and value lies.
     var scratch = unsafe PackedFields()
+    /// The status of that head, where it is a response's.
+    var status = 0
+    /// The digits of every status from 100 to 999, which nghttp2 may look at until the head is written.
+    let statusDigits: UnsafeMutablePointer<UInt8>
     var pairs: UnsafeMutablePointer<nghttp2_nv>
     var pairCapacity = 64
     /// For heads that have no table: made once, since making one allocates.
@@ -79,6 +83,13 @@ internal import Memory
         unsafe lists = .allocate(capacity: WorkspaceState.classCount)
         unsafe lists.initialize(repeating: nil, count: WorkspaceState.classCount)
         unsafe pairs = .allocate(capacity: 64)
+        unsafe statusDigits = .allocate(capacity: 2700)
+        for status in 100...999 {
+            let place = unsafe statusDigits + (status - 100) * 3
+            unsafe place.initialize(to: 0x30 + UInt8(status / 100))
+            unsafe (place + 1).initialize(to: 0x30 + UInt8(status / 10 % 10))
+            unsafe (place + 2).initialize(to: 0x30 + UInt8(status % 10))
+        }
         unsafe callbacks = makeCallbacks()
         let piece = unsafe UnsafeMutableRawPointer.allocate(
             byteCount: WorkspaceState.frameBufferBytes + PieceHeader.byteCount, alignment: 16)
@@ -157,6 +168,7 @@ internal import Memory
         }
         unsafe state.pointee.lists.deallocate()
         unsafe state.pointee.pairs.deallocate()
+        unsafe state.pointee.statusDigits.deallocate()
         unsafe state.pointee.arenas.free()
         unsafe state.pointee.napPattern?.free()
         unsafe (state.pointee.frameBuffer - PieceHeader.byteCount).deallocate()

@@ -69,8 +69,7 @@ import Testing
             }
         }
         let held = (workspace.bytesInUse, pool.outstanding)
-        // The scratch is the workspace's own.
-        #expect(held == (512, 0))
+        #expect(held == (0, 0))
     }
 
     @Test("A workspace may go before its sessions") func workspaceFirst() {
