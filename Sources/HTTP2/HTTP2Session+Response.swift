@@ -11,6 +11,7 @@ extension HTTP2Session {
         let workspace = unsafe state.pointee.workspace
         unsafe workspace.pointee.scratch.removeAll()
         unsafe workspace.pointee.status = status
+        unsafe state.pointee.responseCount &+= 1
     }
 
     /// Begins a trailer section.
@@ -37,6 +38,18 @@ extension HTTP2Session {
 
     public mutating func addField(_ name: StaticString, _ value: StaticString, isIndexed: Bool = true) {
         addField(name.utf8Span, value.utf8Span, isIndexed: isIndexed)
+    }
+
+    /// Adds a field whose value is another in each response: a request id.
+    ///
+    /// In the peer's table its value would only push out what repeats. But a name that is not in the table is coded anew each
+    /// time, so one response in 64 is let in for its name. None of the first few, or a connection with no more would pay for it.
+    public mutating func addUniqueField(_ name: RawSpan, _ value: RawSpan) {
+        addField(name, value, isIndexed: unsafe state.pointee.responseCount & 63 == 4)
+    }
+
+    public mutating func addUniqueField(_ name: StaticString, _ value: RawSpan) {
+        addUniqueField(name.utf8Span, value)
     }
 
     /// Sends the final response head: the status, the lines of `fields` (into `bytes`) that are not dropped, then the

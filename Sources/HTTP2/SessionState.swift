@@ -68,6 +68,8 @@ struct FloodGate {
     /// WINDOW_UPDATE and PING frames that what we have sent entitles the peer to.
     var updateAllowance = 0
     var refusedHeads = 0
+    /// Heads of responses that were begun.
+    var responseCount: UInt32 = 0
     var resetGate: FloodGate
     var controlGate: FloodGate
     /// nghttp2 gave up: it is not called any more.

@@ -282,12 +282,10 @@ extension Worker {
     mutating func addStreamFields(_ id: SlabID) {
         let downstream = exchanges[id].downstream
         if exchanges[id].echoesRequestID {
-            // Never the same twice: in the peer's table it would only push out what repeats.
             let snapshot = exchanges[id].snapshot
             apart(&downstreams, exchanges, snapshots) {
-                $0[downstream].session?.addField(
-                    $2[snapshot].requestIDField.span, $1[id].note.bytes[$1[id].facts.requestID],
-                    isIndexed: false)
+                $0[downstream].session?.addUniqueField(
+                    $2[snapshot].requestIDField.span, $1[id].note.bytes[$1[id].facts.requestID])
             }
         }
         if snapshots[current].hasTransportSecurity { addTransportSecurity(id) }
@@ -295,8 +293,8 @@ extension Worker {
             let split = limitSplit
             apart(&downstreams, pathBlock) {
                 $0[downstream].session?.addField("ratelimit-policy", $1.bytes.extracting(0..<split))
-                $0[downstream].session?.addField(
-                    "ratelimit", $1.bytes.extracting(split..<$1.byteCount), isIndexed: false)
+                $0[downstream].session?.addUniqueField(
+                    "ratelimit", $1.bytes.extracting(split..<$1.byteCount))
             }
         }
     }

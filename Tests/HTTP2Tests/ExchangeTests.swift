@@ -368,6 +368,34 @@ private func pattern(_ count: Int, _ seed: Int) -> [UInt8] {
         #expect(end < 7, "\(order)")
     }
 
+    @Test("A field that never repeats arrives with each response, its name as an index from the fifth on")
+    func uniqueField() throws {
+        let pair = Pair()
+        let server = pair.server
+        var weights: [Int] = []
+        for index in 0..<140 {
+            let number = pair.client.request(Wire.request())
+            server.receive(pair.client.written())
+            let value = "018f9b7e-\(1000 + index)"
+            for event in server.events() {
+                guard case .request(let stream, _) = event else { continue }
+                server.session.beginResponse(status: 200 + index * 5)
+                server.session.addUniqueField("X-Request-ID", Array(value.utf8).rawSpan)
+                server.session.submitResponse(stream, endsStream: true)
+            }
+            let bytes = server.written()
+            weights.append(Wire.frames(bytes).first { $0.kind == .headers }?.payload.count ?? 0)
+            #expect(pair.client.receive(bytes))
+            for event in server.events() {
+                if case .closed(let stream) = event { server.session.release(stream) }
+            }
+            let fields = pair.client.streams[number]?.fields
+            #expect(fields == [":status: \(200 + index * 5)", "x-request-id: \(value)"])
+        }
+        // The name is nine bytes and its length. A status beyond the static table pushes others out of the peer's table.
+        for index in 4..<140 { #expect(weights[index] + 7 <= weights[3] || index & 63 == 3, "\(index)") }
+    }
+
     @Test("A response head that cannot be sent resets its stream")
     func hugeResponse() throws {
         let pair = Pair()
