@@ -5,9 +5,9 @@ import Memory
 /// token. All that fit are held: with sets of slots, ten thousand tokens in a table for ten thousand fill some sets twice
 /// over and leave others half empty, and every second look was a miss (257,000 instructions a request against 68,000).
 ///
-/// The hash covers the length and the last 64 characters, which in an accepted token are signature: nobody but the
-/// issuer makes two that agree there, and the issuer signs them differently. Hashing all of it would cost ten times
-/// as much and find nothing that the comparison does not.
+/// The hash covers the length and the last 16 characters, which in an accepted token are 96 bits of its signature: nobody but
+/// the issuer makes two that agree there, and the issuer signs them differently. Hashing all of it would cost fifty times as
+/// much and find nothing that the comparison does not.
 ///
 /// A slot is 256 bytes of head and 1,344 of body. The body holds the token and then its values; a token too long to
 /// stand beside its values is held as its SHA-256 instead. Pages are touched as slots are first used.
@@ -61,7 +61,7 @@ struct TokenCache: ~Copyable {
     // MARK: - Finding
 
     private func key(_ token: RawSpan) -> UInt64 {
-        let tail = token.extracting(max(0, token.byteCount &- 64)..<token.byteCount)
+        let tail = token.extracting(max(0, token.byteCount &- 16)..<token.byteCount)
         return hash.hash64(prefix: UInt64(token.byteCount), tail)
     }
 
@@ -112,7 +112,7 @@ struct TokenCache: ~Copyable {
             for index in 0..<4 { difference |= digest.words[index] ^ slots.word(at: body &+ index &* 8) }
             return difference == 0
         }
-        return slots.bytes(body..<(body &+ token.byteCount)).equals(token)
+        return slots.bytes(body..<(body &+ token.byteCount)).equalsLong(token)
     }
 
     private func name(_ slot: Int) -> TokenEntryID {
@@ -142,8 +142,9 @@ struct TokenCache: ~Copyable {
         }
         slots.copy(
             values.bytes.bytes(0..<values.byteCount), to: slot &* TokenCache.slotBytes &+ valuesStart)
+        let ranges = values.ranges.span
         for index in 0..<17 {
-            let range = values.ranges[index]
+            let range = ranges[index]
             let start = UInt64(valuesStart &+ range.lowerBound)
             store(start | UInt64(valuesStart &+ range.upperBound) &<< 32, slot, Field.values &+ index &* 8)
         }

@@ -205,14 +205,17 @@ public struct TokenVerifier: ~Copyable, Sendable {
     /// Whether `entry` still names what it was given for.
     public func contains(_ entry: TokenEntryID) -> Bool { cache.contains(entry) }
 
+    // Nothing changes by the two that follow. They are mutating since a value of this size that is borrowed is first copied,
+    // all 648 bytes of it, where one that is to be changed is where it is.
+
     /// The `sub` of an accepted token, 1 to 255 bytes without control bytes; empty when it has none.
-    @_lifetime(borrow self)
-    public func subject(of entry: TokenEntryID) -> RawSpan { cache.value(0, of: entry) }
+    @_lifetime(&self)
+    public mutating func subject(of entry: TokenEntryID) -> RawSpan { cache.value(0, of: entry) }
 
     /// What the field of the settings' forward number `index` is to say; `nil` when the field is not to be sent,
     /// because the claim is absent, null, or an empty string or array. A stale `entry` is our mistake and traps.
-    @_lifetime(borrow self)
-    public func forwardedValue(_ index: Int, of entry: TokenEntryID) -> RawSpan? {
+    @_lifetime(&self)
+    public mutating func forwardedValue(_ index: Int, of entry: TokenEntryID) -> RawSpan? {
         precondition(index >= 0 && index < forwardCount)
         let value = cache.value(index &+ 1, of: entry)
         return value.isEmpty ? nil : value

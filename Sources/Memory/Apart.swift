@@ -7,6 +7,12 @@ public func apart<First: ~Copyable, Second: ~Copyable, Result: ~Copyable>(
     _ first: inout First, _ second: borrowing Second, _ body: (inout First, borrowing Second) -> Result
 ) -> Result { body(&first, second) }
 
+/// The same with two to change.
+@discardableResult @inlinable @inline(__always)
+public func apart<First: ~Copyable, Second: ~Copyable, Result: ~Copyable>(
+    _ first: inout First, _ second: inout Second, _ body: (inout First, inout Second) -> Result
+) -> Result { body(&first, &second) }
+
 /// The same with two to look at.
 @discardableResult @inlinable @inline(__always)
 public func apart<

@@ -177,6 +177,17 @@ extension RawSpan {
         return word(at: count &- 8) == other.word(at: count &- 8)
     }
 
+    /// The same for what is long: libc's comparison, and a call.
+    public func equalsLong(_ other: RawSpan) -> Bool {
+        guard byteCount == other.byteCount else { return false }
+        return unsafe withUnsafeBytes { bytes in
+            unsafe other.withUnsafeBytes { others in
+                guard let first = bytes.baseAddress, let second = others.baseAddress else { return true }
+                return unsafe cvector_same(first, second, bytes.count)
+            }
+        }
+    }
+
     /// Whether both are the same when the case of ASCII letters is ignored.
     ///
     /// Most are told apart by their length, without a call.

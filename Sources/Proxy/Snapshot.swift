@@ -135,15 +135,17 @@ public struct IssuerPlan: ~Copyable, Sendable {
 
 extension IssuerPlan {
     /// Copies the subject of a token into the exchange's note.
-    func keepSubject(of entry: TokenEntryID, in exchange: inout Exchange) -> ByteRange {
+    mutating func keepSubject(of entry: TokenEntryID, in exchange: inout Exchange) -> ByteRange {
         exchange.keep(verifier.subject(of: entry), limit: 255)
     }
 
     /// Writes one claim as the request field that it goes to, if the token has it.
-    func writeClaim(_ index: Int, of entry: TokenEntryID, to writer: inout HeadWriter) {
-        guard let value = verifier.forwardedValue(index, of: entry) else { return }
-        writer.bytes(forwardNames[index].span)
-        writer.field(": ", value)
+    mutating func writeClaim(_ index: Int, of entry: TokenEntryID, to writer: inout HeadWriter) {
+        apart(&verifier, forwardNames) {
+            guard let value = $0.forwardedValue(index, of: entry) else { return }
+            writer.bytes($1[index].span)
+            writer.field(": ", value)
+        }
     }
 }
 

@@ -292,7 +292,7 @@ extension Worker {
         case .accepted(let found, _):
             entry = found
             let current = current
-            exchanges[id].facts.subject = apart(&exchanges, snapshots) {
+            exchanges[id].facts.subject = apart(&exchanges, &snapshots) {
                 $1[current].issuers[issuer].keepSubject(of: found, in: &$0[id])
             }
             guard snapshots[current].routes[route].requiresGrants else { return nil }

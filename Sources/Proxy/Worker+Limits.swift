@@ -187,7 +187,7 @@ extension Worker {
 }
 
 extension IssuerPlan {
-    func hash(ofClaim index: Int, of entry: TokenEntryID, by hash: SipHash) -> (UInt64, UInt64)? {
+    mutating func hash(ofClaim index: Int, of entry: TokenEntryID, by hash: SipHash) -> (UInt64, UInt64)? {
         guard let value = verifier.forwardedValue(index, of: entry) else { return nil }
         return hash.hash128(value)
     }

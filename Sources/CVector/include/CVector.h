@@ -3,6 +3,7 @@
 #ifndef GATEHOUSE_CVECTOR_H
 #define GATEHOUSE_CVECTOR_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -15,6 +16,8 @@ typedef uint8_t cvector_bytes __attribute__((vector_size(16)));
 typedef uint16_t cvector_halves __attribute__((vector_size(16)));
 typedef uint32_t cvector_words __attribute__((vector_size(16)));
 typedef uint64_t cvector_pair __attribute__((vector_size(16)));
+
+static inline bool cvector_same(const void *one, const void *other, size_t count) { return memcmp(one, other, count) == 0; }
 
 // `delta` where a character is one of the `count` from `low` on, elsewhere zero.
 static inline cvector_bytes cvector_delta(cvector_bytes characters, uint8_t low, uint8_t count, uint8_t delta) {
