@@ -169,7 +169,8 @@ extension Worker {
     }
 
     private mutating func clientHash(_ id: SlabID, _ hash: SipHash) -> (UInt64, UInt64) {
-        snapshots[current].clientKey(exchanges[id].client).withAddressBytes { hash.hash128($0) }
+        let key = snapshots[current].clientKey(exchanges[id].client)
+        return clientHashes.hash128((key.high, key.low), by: hash)
     }
 
     /// The value of the first field of the name that is counted by.

@@ -181,6 +181,8 @@ public struct Worker: ~Copyable {
     var handshakeTime: UInt64 = 0
     /// Made from the seed; the ids' random part comes from it.
     let identityHash: SipHash
+    /// Of clients' addresses, under the keys of limits.
+    var clientHashes = RecentHashes()
     var identityCount: UInt64 = 0
     var webSocketHash = SHA1()
     /// For the keys of WebSockets.
