@@ -78,11 +78,19 @@ extension RawSpan {
     /// The first offset at or past `from` whose byte is not a `tchar`; `byteCount` when all are.
     @inlinable @inline(__always) public func endOfToken(from: Int) -> Int {
         var offset = from
+        while let place = notName(in16: offset) {
+            offset &+= place
+            if place < 16 {
+                // Most names hold letters, digits and hyphens only, and a colon ends them; the other token bytes are looked up
+                // one by one.
+                guard self[offset] != 0x3a, ByteSet.token.contains(self[offset]) else { return offset }
+                offset &+= 1
+            }
+        }
         while let value = word(ifAt: offset) {
             let others = ByteWord.notNameByte(value)
             if others != 0 {
                 offset &+= ByteWord.firstHit(others)
-                // Most names hold letters, digits and hyphens only; the other token bytes are looked up one by one.
                 guard ByteSet.token.contains(self[offset]) else { return offset }
                 offset &+= 1
             } else {
@@ -96,11 +104,14 @@ extension RawSpan {
     /// `byteCount` when all may.
     @inlinable @inline(__always) public func endOfFieldText(from: Int) -> Int {
         var offset = from
-        // One word a turn: two cost more, since most values are short. Behind 32 bytes it is a token or a cookie, and goes on for
-        // long.
+        // Behind 32 bytes it is a token or a cookie, and goes on for long.
         let far = from &+ 32
-        while let value = word(ifAt: offset) {
+        while let place = control(in16: offset) {
+            offset &+= place
+            if place < 16 { return offset }
             if offset >= far { return firstControl(from: offset) }
+        }
+        while let value = word(ifAt: offset) {
             let hits = ByteWord.below(value, 0x20) | ByteWord.equal(value, 0x7f)
             if hits != 0 {
                 offset &+= ByteWord.firstHit(hits)
@@ -132,6 +143,10 @@ extension RawSpan {
     /// The first offset at or past `from` whose byte may not stand in a request target, or is `stop`.
     @inlinable @inline(__always) public func endOfTarget(from: Int, stop: UInt8) -> Int {
         var offset = from
+        while let place = notTarget(in16: offset, stop: stop) {
+            offset &+= place
+            if place < 16 { return offset }
+        }
         while let value = word(ifAt: offset) {
             let hits =
                 ByteWord.below(value, 0x21) | ByteWord.equal(value, 0x7f) | ByteWord.equal(value, 0x23)

@@ -165,8 +165,8 @@ private func listsFields(_ text: String) -> Bool {
             let isTarget = byte > 0x20 && byte < 0x7f && byte != 0x23
             let isHost =
                 Self.token.contains(byte) && !"!#$%&'*+^`|".utf8.contains(byte)
-            for place in 0..<20 {
-                var bytes = [UInt8](repeating: 0x61, count: 20)
+            for place in 0..<40 {
+                var bytes = [UInt8](repeating: 0x61, count: 40)
                 bytes[place] = byte
                 let span = bytes.rawSpan
                 let found = [
@@ -174,8 +174,8 @@ private func listsFields(_ text: String) -> Bool {
                     span.endOfTarget(from: 0, stop: 0x3f),
                 ]
                 let expected = [
-                    Self.token.contains(byte) ? 20 : place, isText ? 20 : place, isHost ? 20 : place,
-                    isTarget && byte != 0x3f ? 20 : place,
+                    Self.token.contains(byte) ? 40 : place, isText ? 40 : place, isHost ? 40 : place,
+                    isTarget && byte != 0x3f ? 40 : place,
                 ]
                 guard found == expected else {
                     Issue.record("byte \(byte) at \(place): \(found), expected \(expected)")

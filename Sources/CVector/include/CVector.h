@@ -31,11 +31,44 @@ static inline cvector_bytes cvector_controls(const uint8_t *text) {
     return (cvector_bytes)((bytes < 0x20) & (bytes != 0x09)) | (cvector_bytes)(bytes == 0x7f);
 }
 
-// The offset of the first of sixteen that is not zero; 16 when all are.
+// The offset of the first of sixteen that is not zero; 16 when all are. What is not zero is a comparison's: all ones.
 static inline size_t cvector_first(cvector_bytes found) {
+#if defined(__SSE2__)
+    typedef char cvector_signs __attribute__((vector_size(16)));
+    return (size_t)__builtin_ctz((unsigned)__builtin_ia32_pmovmskb128((cvector_signs)found) | 0x10000);
+#else
     cvector_pair pair = (cvector_pair)found;
     if (pair[0] != 0) return (size_t)__builtin_ctzll(pair[0]) / 8;
     return pair[1] != 0 ? 8 + (size_t)__builtin_ctzll(pair[1]) / 8 : 16;
+#endif
+}
+
+// The sixteen bytes from `text` on.
+static inline cvector_bytes cvector_load(const void *text) {
+    cvector_bytes bytes;
+    memcpy(&bytes, text, 16);
+    return bytes;
+}
+
+// Of sixteen bytes the offset of the first that is a control byte other than tab; 16 when none is.
+static inline size_t cvector_control_in_16(const void *text) { return cvector_first(cvector_controls((const uint8_t *)text)); }
+
+// All ones where a byte is a letter, a digit or `-`.
+static inline cvector_bytes cvector_name(cvector_bytes bytes) {
+    // Setting bit 5 makes lower case of upper case, and no letter of anything else.
+    return (cvector_bytes)((cvector_bytes)((bytes | 0x20) - 'a') < 26) | (cvector_bytes)((cvector_bytes)(bytes - '0') < 10) |
+           (cvector_bytes)(bytes == '-');
+}
+
+// Of sixteen bytes the offset of the first that is no letter, no digit and not `-`; 16 when all are.
+static inline size_t cvector_not_name_in_16(const void *text) { return cvector_first(~cvector_name(cvector_load(text))); }
+
+// Of sixteen bytes the offset of the first that may not stand in a request target, which is visible ASCII without `#`, or is
+// `stop`; 16 when there is none.
+static inline size_t cvector_not_target_in_16(const void *text, uint8_t stop) {
+    cvector_bytes bytes = cvector_load(text);
+    return cvector_first((cvector_bytes)((cvector_bytes)(bytes - 0x21) >= 0x5e) | (cvector_bytes)(bytes == '#') |
+                         (cvector_bytes)(bytes == stop));
 }
 
 // The offset of the first control byte other than tab; `count` when there is none.
