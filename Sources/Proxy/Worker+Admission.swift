@@ -117,13 +117,14 @@ extension Worker {
             exchanges[id].isRateExempt = true
         }
         let client = isTrusted ? clientAddress(peer: peer, isTrusted: true, bytes) : peer
+        let mostAtOnce = snapshots[current].routes[route].concurrency.most
+        let early = snapshots[current].routes[route].earlyLimits
         exchanges[id].client = client
-        if snapshots[current].routes[route].concurrency.most > 0,
+        if mostAtOnce > 0,
             let refusal = checkConcurrency(id, route, isEarly: true, bytes, nil)
         {
             return refusal
         }
-        let early = snapshots[current].routes[route].earlyLimits
         if early > 0, let refusal = checkLimits(id, route, 0, early, bytes, nil, loop.now) { return refusal }
         if case .length(let length) = requestHead.framing, length > exchanges[id].bodyLimit {
             return .bodyTooLarge

@@ -357,7 +357,7 @@ extension Worker {
         }
     }
 
-    private mutating func record(_ id: SlabID, now: UInt64) {
+    @inline(__always) private mutating func record(_ id: SlabID, now: UInt64) {
         let duration = Int((now &- min(exchanges[id].facts.began, now)) / 1000)
         let reason = exchanges[id].facts.reason.map(\.rawValue) ?? AccessRecord.noReason
         settings.meters.countExchange(

@@ -36,7 +36,7 @@ extension Worker {
     }
 
     /// Whether more bytes from the client could be used now.
-    private mutating func wantsInput(_ id: SlabID) -> Bool {
+    @inline(__always) private mutating func wantsInput(_ id: SlabID) -> Bool {
         switch downstreams[id].phase {
         case .preamble, .handshake, .undecided: return true
         case .lingering: return !downstreams[id].hasEnded
@@ -88,7 +88,7 @@ extension Worker {
     }
 
     /// One read of the socket. `true` when it brought something.
-    private mutating func readOnce(_ id: SlabID, _ loop: inout EventLoop) -> Bool {
+    @inline(__always) private mutating func readOnce(_ id: SlabID, _ loop: inout EventLoop) -> Bool {
         guard downstreams[id].mayHaveMore else { return false }
         guard downstreams[id].turnBytes < Worker.turnBytes else {
             queue(downstream: id, &loop)

@@ -159,7 +159,7 @@ extension Worker {
 
     /// `X-Forwarded-*` and `Forwarded` (RFC 7239). From a trusted proxy the lists go on with its address behind them;
     /// from anybody else they begin anew.
-    private mutating func writeForwarding(
+    @inline(__always) private mutating func writeForwarding(
         _ writer: inout HeadWriter, _ id: SlabID, _ bytes: RawSpan, peer: SocketAddress, isTrusted: Bool
     ) {
         lineBlock.removeAll()

@@ -159,7 +159,9 @@ extension Worker {
     }
 
     /// One read. `true` when it brought something, or when the end of the stream has to be looked at.
-    private mutating func readUpstream(_ id: SlabID, _ exchange: SlabID, _ loop: inout EventLoop) -> Bool {
+    @inline(__always) private mutating func readUpstream(
+        _ id: SlabID, _ exchange: SlabID, _ loop: inout EventLoop
+    ) -> Bool {
         if pools.connections[id].hasEnded {
             let isCut = pools.connections[id].isBroken || pools.connections[id].wasCutShort
             upstreamEnded(id, exchange, isClean: !isCut, &loop)

@@ -31,7 +31,7 @@ extension Worker {
     }
 
     /// One read of the socket: into the clear, or to be decrypted.
-    mutating func receiveFromService(
+    @inline(__always) mutating func receiveFromService(
         _ id: SlabID, isBody: Bool, isLong: Bool, _ loop: inout EventLoop
     ) -> ServiceRead {
         guard pools.connections[id].mayHaveMore else { return .paused }
