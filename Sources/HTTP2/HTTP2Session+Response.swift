@@ -272,6 +272,10 @@ func withPairs<Result>(
                 let isSensitive = isRequest ? !isIndexedInRequests(name) : isSecret(name)
                 unsafe (pairs + used).initialize(
                     to: pair(base, line.name, line.value, isSensitive: isSensitive))
+                if let name = lastingName(line.known) {
+                    unsafe (pairs + used).pointee.name = UnsafeMutablePointer(mutating: name.utf8Start)
+                    unsafe (pairs + used).pointee.flags |= UInt8(NGHTTP2_NV_FLAG_NO_COPY_NAME.rawValue)
+                }
                 used &+= 1
             }
         }
@@ -294,6 +298,17 @@ private func addScratch(
         unsafe (pairs + used).initialize(
             to: pair(UnsafeRawPointer(base), line.name, line.value, isSensitive: line.isSensitive))
         used &+= 1
+    }
+}
+
+/// The name of what stands in most heads, in lower case and in memory that outlives them, so that nghttp2 need not copy it. As
+/// long as the one that came, which it was told by.
+private func lastingName(_ known: KnownField) -> StaticString? {
+    switch known {
+    case .contentLength: "content-length"
+    case .date: "date"
+    case .server: "server"
+    default: nil
     }
 }
 

@@ -396,6 +396,30 @@ private func pattern(_ count: Int, _ seed: Int) -> [UInt8] {
         for index in 4..<140 { #expect(weights[index] + 7 <= weights[3] || index & 63 == 3, "\(index)") }
     }
 
+    @Test("§8.2: names that stand in most heads arrive in lower case, like all others")
+    func frequentNames() {
+        let pair = Pair()
+        let server = pair.server
+        let number = pair.client.request(Wire.request())
+        let head = Array("Content-LENGTHDateSERVERX-Other0".utf8)
+        pair.run { event in
+            guard case .request(let stream, _) = event else { return }
+            var fields = FieldTable(capacity: 4)
+            for (start, end) in [(0, 14), (14, 18), (18, 24), (24, 31)] {
+                let name = ByteRange(start: start, end: end)
+                let known = FieldNames.classify(name, of: head.rawSpan)
+                let value = start == 0 ? ByteRange(start: 31, end: 32) : ByteRange(start: 14, end: 18)
+                _ = fields.append(FieldLine(name: name, value: value, known: known))
+            }
+            server.session.beginResponse(status: 200)
+            server.session.submitResponse(stream, fields: fields, bytes: head.rawSpan, endsStream: true)
+        }
+        #expect(
+            pair.client.streams[number]?.fields == [
+                ":status: 200", "content-length: 0", "date: Date", "server: Date", "x-other: Date",
+            ])
+    }
+
     @Test("A response head that cannot be sent resets its stream")
     func hugeResponse() throws {
         let pair = Pair()
