@@ -23,11 +23,23 @@ typedef struct {
     atomic_uint lowest;
 } Places;
 
+// Pieces up to this are the allocator's.
+enum { SMALLEST = 896 };
+
 static Places places[] = {
     {7168, COPENSSL_PLACE_BYTES, GROUPS_OF_SESSIONS, taken_by_sessions, NULL, 0},
-    {896, COPENSSL_PART_PLACE_BYTES, GROUPS_OF_PARTS, taken_by_parts, NULL, 0},
+    {SMALLEST, COPENSSL_PART_PLACE_BYTES, GROUPS_OF_PARTS, taken_by_parts, NULL, 0},
 };
 enum { KINDS = sizeof places / sizeof places[0] };
+
+// The regions of all kinds, one behind the other: of the thousand pieces that a handshake takes and gives back few are of them,
+// and one comparison tells.
+static char *reserved;
+static size_t reserved_bytes;
+
+static inline int is_place(const void *address) { return (uintptr_t)address - (uintptr_t)reserved < reserved_bytes; }
+
+static inline size_t region_bytes(const Places *of) { return (size_t)of->groups * GROUP_PLACES * of->place; }
 
 static void *take_place(Places *of) {
     unsigned start = atomic_load_explicit(&of->lowest, memory_order_relaxed);
@@ -47,13 +59,11 @@ static void *take_place(Places *of) {
     return NULL;
 }
 
-// The places that it lies in; NULL for memory of the allocator.
-static Places *places_of(const void *address) {
-    for (Places *some = places; some < places + KINDS; some++)
-        if (some->region != NULL
-            && (uintptr_t)address - (uintptr_t)some->region < (uintptr_t)some->groups * GROUP_PLACES * some->place)
-            return some;
-    return NULL;
+// The places that it, which is one, lies in.
+static Places *places_of(const void *place) {
+    Places *some = places;
+    while ((uintptr_t)place - (uintptr_t)some->region >= region_bytes(some)) some++;
+    return some;
 }
 
 static void give_back(Places *of, void *address) {
@@ -75,8 +85,9 @@ static void give_back(Places *of, void *address) {
 
 void *copenssl_place_malloc(size_t bytes, const char *file, int line) {
     (void)file, (void)line;
+    if (bytes <= SMALLEST || reserved == NULL) return malloc(bytes);
     for (Places *some = places; some < places + KINDS; some++)
-        if (bytes > some->smallest && bytes <= some->place && some->region != NULL) {
+        if (bytes > some->smallest && bytes <= some->place) {
             void *place = take_place(some);
             if (place != NULL) return place;
         }
@@ -85,15 +96,14 @@ void *copenssl_place_malloc(size_t bytes, const char *file, int line) {
 
 void copenssl_place_free(void *address, const char *file, int line) {
     (void)file, (void)line;
-    Places *of = places_of(address);
-    if (of != NULL) give_back(of, address);
+    if (is_place(address)) give_back(places_of(address), address);
     else free(address);
 }
 
 // As CRYPTO_realloc(3) calls it: `address` is not NULL and `bytes` not 0.
 void *copenssl_place_realloc(void *address, size_t bytes, const char *file, int line) {
+    if (!is_place(address)) return realloc(address, bytes);
     Places *of = places_of(address);
-    if (of == NULL) return realloc(address, bytes);
     if (bytes <= of->place) return address;
     void *larger = malloc(bytes);
     if (larger == NULL) return NULL;
@@ -111,11 +121,16 @@ static char *reserve(size_t bytes) {
 }
 
 int copenssl_places_begin(void) {
-    for (Places *some = places; some < places + KINDS; some++)
-        if (some->region == NULL) {
-            some->region = reserve((size_t)some->groups * GROUP_PLACES * some->place);
-            if (some->region == NULL) return 0;
-        }
+    if (reserved != NULL) return 1;
+    size_t bytes = 0;
+    for (Places *some = places; some < places + KINDS; some++) bytes += region_bytes(some);
+    char *start = reserve(bytes);
+    if (start == NULL) return 0;
+    for (Places *some = places; some < places + KINDS; some++) {
+        some->region = start + reserved_bytes;
+        reserved_bytes += region_bytes(some);
+    }
+    reserved = start;
     return 1;
 }
 
