@@ -23,7 +23,7 @@ extension Worker {
             lostUntouched(id, &loop)
             return
         }
-        while pools.connections[id].owesRequest || pools.connections[id].hasOutput {
+        while pools.connections[id].hasOutput {
             switch flushOnce(id) {
             case .bytes: continue
             case .wouldBlock:
@@ -31,6 +31,7 @@ extension Worker {
                 return
             case .outOfBlocks where !pools.connections[id].hasTLS:
                 // A part of the request is out, and there is nothing to hold the rest of it.
+                settings.meters.count(.blocks)
                 let exchange = pools.connections[id].holder
                 perform(exchanges[exchange].machine.handle(.refused(.overloaded)), exchange, &loop)
                 return

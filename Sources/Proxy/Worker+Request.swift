@@ -373,6 +373,7 @@ extension Worker {
             }
             swap(&kept, &exchanges[id].request)
             guard isCopied else {
+                settings.meters.count(.blocks)
                 perform(exchanges[id].machine.handle(.refused(.overloaded)), id, &loop)
                 return
             }

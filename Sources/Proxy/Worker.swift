@@ -227,7 +227,8 @@ public struct Worker: ~Copyable {
     static var acceptPause: UInt64 { 100_000_000 }
     /// How long who found no block waits before the next look, in nanoseconds.
     static var blockPause: UInt64 { 10_000_000 }
-    /// How long blocks stay unneeded before they are given back, in nanoseconds; at most twice that.
+    /// How long blocks stay unneeded before they are given back, in nanoseconds: up to twice that, and again for each
+    /// `BlockPool.trimmedAtOnce` of them.
     static var trimPause: UInt64 { 500_000_000 }
     /// Bytes of a request that are kept for a second try.
     static var keptRequestBytes: Int { 65536 }

@@ -158,14 +158,12 @@ public struct UpstreamConnection: ~Copyable {
     }
 
     /// Whether anything waits to be written.
-    public var hasOutput: Bool { !outbound.isEmpty || !sealed.isEmpty }
+    public var hasOutput: Bool { owesRequest || !outbound.isEmpty || !sealed.isEmpty }
 
     /// Whether nothing is under way in either direction.
     public var isQuiet: Bool {
         mutating get {
-            guard inbound.isEmpty, !owesRequest, outbound.isEmpty, sealed.isEmpty, ciphertext.isEmpty else {
-                return false
-            }
+            guard inbound.isEmpty, !hasOutput, ciphertext.isEmpty else { return false }
             return !hasTLS || !hasCiphertext
         }
     }
