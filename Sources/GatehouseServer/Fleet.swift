@@ -252,16 +252,17 @@ final class Fleet: Sendable {
         }
     }
 
-    /// How long a worker may take to make its tables before the others begin without it.
-    static let startMilliseconds = 5000
+    /// How long a worker may take to make its tables before the others begin without it, and to take a snapshot before it is
+    /// said to be in force.
+    static let takingMilliseconds = 5000
 
-    /// Waits until each worker has made its tables and taken its first snapshot, or one is lost. What is allocated from then on is
-    /// for clients.
-    func awaitWorkers() {
+    /// Waits until each worker has made its tables and taken the snapshot of this generation, or one is lost. What is allocated
+    /// when all have the first is for clients.
+    func awaitWorkers(generation: Int = 1) {
         guard var pause = try? Poller(capacity: 1) else { return }
-        var left = Fleet.startMilliseconds
+        var left = Fleet.takingMilliseconds
         while left > 0, endedWorkers.load(0) == 0,
-            (0..<workers).contains(where: { generations.load($0) == 0 })
+            (0..<workers).contains(where: { generations.load($0) < generation })
         {
             _ = pause.wait(milliseconds: 1)
             left -= 1
@@ -304,19 +305,23 @@ final class Fleet: Sendable {
         case .failure(let errors):
             return log.tell(.error, "reload_refused", [("reason", errors.description)])
         }
-        state.withLock { state in
+        let generation: Int? = state.withLock { state in
             do throws(Diagnostics) {
                 let opened = try exchange(&state, configuration, names)
                 for each in opened {
                     log.tell(.info, "listening", [("listener", each.listener), ("address", each.address)])
                 }
-                log.tell(
-                    .info, "reloaded",
-                    [("generation", "\(state.generation)"), ("file", options.configurationFile)])
+                return state.generation
             } catch {
                 log.tell(.error, "reload_refused", [("reason", error.description)])
+                return nil
             }
         }
+        guard let generation else { return }
+        // Who reads the line may rely on it: a request that comes behind it meets the new configuration.
+        awaitWorkers(generation: generation)
+        log.tell(
+            .info, "reloaded", [("generation", "\(generation)"), ("file", options.configurationFile)])
     }
 
     private func exchange(
