@@ -8,64 +8,20 @@ the host, which it can read and not change."""
 import json
 import pathlib
 import platform
-import re
-import shutil
 import subprocess
 import sys
-import tarfile
-import tempfile
 import threading
 
-from . import targets
+from . import guest_programs, targets
 from .client import LoadFailed
 
-QEMU = "qemu-system-x86_64"
 # Booting takes ten seconds on an idle machine, a cell twenty; who is not done in this is not going to be.
 BOOT_SECONDS, CELL_SECONDS = 300, 900
 MEMORY_MIB = 3_072
-# Each behind those that it needs. One that another kernel has built in is not there, and not missed.
-MODULES = ("virtio_ring", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio", "virtio_pci", "9pnet", "9pnet_virtio",
-           "netfs", "fscache", "9p", "overlay")
 # A string instruction is counted once for each of its steps: without these features neither the kernel nor the C library
 # copies by them. Page tables of five levels are what few machines have.
 PROCESSOR = "max,-erms,-fsrm,-la57"
 KERNEL_WORDS = "console=ttyS0 quiet panic=-1 tsc=reliable clearcpuid=rep_good,erms,fsrm"
-
-
-def kernel():
-    """The folder of Debian's kernel and the modules, out of its package, which is not installed."""
-    folder = targets.SCRATCH / "kernel"
-    if (folder / "vmlinuz").exists():
-        return folder
-    said = subprocess.run(["apt-cache", "show", "--no-all-versions", "linux-image-amd64"], capture_output=True, text=True,
-                          timeout=60, check=False).stdout
-    name = re.search(r"^Depends: (linux-image-\d\S+)", said, re.MULTILINE)
-    if not name:
-        raise SystemExit("apt does not know linux-image-amd64: is this Debian for amd64, and did apt-get update run?")
-    print(f"Fetching {name[1]} into {folder}, 70 MB", file=sys.stderr)
-    with tempfile.TemporaryDirectory(dir=targets.SCRATCH) as scratch:
-        fetched = pathlib.Path(scratch)
-        # As root apt would give its part to a user who may not write here.
-        subprocess.run(["apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root", name[1]], cwd=fetched, timeout=600, check=True)
-        with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(next(fetched.glob("*.deb")))], stdout=subprocess.PIPE) as packed:
-            unpack(packed.stdout, fetched / "kernel")
-        if packed.returncode or not (fetched / "kernel" / "vmlinuz").exists():
-            raise SystemExit(f"{name[1]} has no kernel in it")
-        shutil.rmtree(folder, ignore_errors=True)
-        (fetched / "kernel").replace(folder)
-    return folder
-
-
-def unpack(stream, folder):
-    """The kernel as `vmlinuz`, and of its modules those of MODULES, from the archive of a package."""
-    folder.mkdir()
-    wanted = {f"{name}.ko": f"{name}.ko" for name in MODULES} | {f"{name.replace('_', '-')}.ko": f"{name}.ko" for name in MODULES}
-    with tarfile.open(fileobj=stream, mode="r|") as archive:
-        for member in archive:
-            last = member.name.rpartition("/")[2]
-            name = "vmlinuz" if last.startswith("vmlinuz-") else wanted.get(last)
-            if name and member.isfile():
-                (folder / name).write_bytes(archive.extractfile(member).read())
 
 
 def archive(entries):
@@ -83,7 +39,7 @@ def archive(entries):
 
 def root(folder, init, command):
     """The first process, the modules in their order, and the command that it runs."""
-    modules = [file for file in (folder / f"{name}.ko" for name in MODULES) if file.exists()]
+    modules = [file for file in (folder / f"{name}.ko" for name in guest_programs.MODULES) if file.exists()]
     return archive([
         ("dev", 0o040755, b""), ("dev/console", 0o020600, (5, 1)), ("modules", 0o040755, b""),
         ("init", 0o100755, init.read_bytes()), ("command", 0o100644, "\n".join(command).encode()),
@@ -96,10 +52,10 @@ class Emulator:
     def __init__(self, programs, yard):
         if platform.machine() != "x86_64":
             raise SystemExit(f"emulated counts are of amd64 processors, this is {platform.machine()}")
-        if not shutil.which(QEMU):
-            raise SystemExit(f"no {QEMU}, which counts in an emulated machine: install qemu-system-x86, or ask by `make count`")
         self.programs, self.yard, self.child = programs, yard, None
-        self.folder = kernel()
+        self.qemu = guest_programs.qemu()
+        self.version = guest_programs.version(self.qemu[0])
+        self.folder = guest_programs.kernel()
         self.init = targets.build("guest-init", "-static")
         self.console, self.log = yard.folder / "guest-console.log", yard.folder / "guest-qemu.log"
 
@@ -132,7 +88,7 @@ class Emulator:
             sys.executable, "-B", str(pathlib.Path(__file__).with_name("guest.py")), str(self.programs)]))
         # It ends with this program, however that ends: it would go on by itself.
         self.child = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", QEMU, "-M", "pc", "-cpu", PROCESSOR, "-smp", "1", "-m", str(MEMORY_MIB),
+            ["setpriv", "--pdeathsig", "KILL", *self.qemu, "-M", "pc", "-cpu", PROCESSOR, "-smp", "1", "-m", str(MEMORY_MIB),
              "-accel", "tcg,tb-size=512", "-icount", "shift=0", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
              "-kernel", str(self.folder / "vmlinuz"), "-initrd", str(files), "-append", KERNEL_WORDS,
              "-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap",

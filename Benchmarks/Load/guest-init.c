@@ -5,6 +5,7 @@
 // machine. /run is a file system in memory by itself, so that a log that is written there costs no detour.
 
 #define _GNU_SOURCE
+#include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
@@ -69,11 +70,20 @@ static void look_at_the_clock(void) {
     off();
 }
 
+// Without them SHA-256 would cost eight times what it does on the processors of today.
+static void look_at_the_processor(void) {
+    unsigned a, b = 0, c, d;
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) && b & bit_SHA) return;
+    fprintf(stderr, "guest: this processor has no SHA instructions\n");
+    off();
+}
+
 int main(void) {
     put("devtmpfs", "dev", "/dev", "");
     int console = open("/dev/ttyS0", O_RDWR);
     for (int file = 0; file < 3; file++) dup2(console, file);
     look_at_the_clock();
+    look_at_the_processor();
     load_modules();
     static char text[COMMAND_BYTES];
     int file = open("/command", O_RDONLY | O_CLOEXEC);

@@ -19,7 +19,7 @@ PROGRAMS = pathlib.Path(os.environ.get("GATEHOUSE_BIN", ROOT / ".build-gateway/r
 sys.path.insert(0, str(ROOT / "Benchmarks"))
 
 from bench import folding  # noqa: E402
-from Load import cells, curves, emulated, report, scenarios, targets  # noqa: E402
+from Load import cells, curves, emulated, guest_programs, report, scenarios, targets  # noqa: E402
 from Load.client import Load, LoadFailed  # noqa: E402
 
 pytestmark = pytest.mark.skipif("GATEHOUSE_SANITIZER" in os.environ, reason="what a sanitizer costs is of no interest")
@@ -264,8 +264,9 @@ def test_an_emulated_machine_is_asked_cell_by_cell_and_started_anew(tmp_path, mo
     machine, starts = tmp_path / "machine", []
     machine.write_text(MACHINE)
     machine.chmod(0o755)
-    monkeypatch.setattr(emulated, "QEMU", str(machine))
-    monkeypatch.setattr(emulated, "kernel", lambda: tmp_path)
+    monkeypatch.setattr(guest_programs, "qemu", lambda: [str(machine)])
+    monkeypatch.setattr(guest_programs, "version", lambda program: "none")
+    monkeypatch.setattr(guest_programs, "kernel", lambda: tmp_path)
     monkeypatch.setattr(emulated, "CELL_SECONDS", PATIENCE)
 
     class Yard:
@@ -295,6 +296,12 @@ def test_an_emulated_machine_is_asked_cell_by_cell_and_started_anew(tmp_path, mo
     assert emulator.child is None
 
 
+def test_an_emulator_is_new_enough_when_its_processor_has_sha_instructions():
+    said = ("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)", "QEMU emulator version 8.1.9", "QEMU emulator version 8.2.0",
+            "QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)", "")
+    assert [guest_programs.is_new_enough(line) for line in said] == [False, False, True, True, False]
+
+
 def test_what_the_emulated_machine_runs_measures_and_says_what_it_refuses(tmp_path):
     """Here it counts nanoseconds, there instructions."""
     done = subprocess.run(
@@ -313,7 +320,7 @@ def test_the_emulated_machine_gets_a_kernel_its_modules_and_the_command(tmp_path
             member.size = len(name)
             package.addfile(member, io.BytesIO(name.encode()))
     packed.seek(0)
-    emulated.unpack(packed, tmp_path / "kernel")
+    guest_programs.unpack(packed, tmp_path / "kernel")
     assert sorted(file.name for file in (tmp_path / "kernel").iterdir()) == ["9p.ko", "virtio_ring.ko", "vmlinuz"]
     files, place, found = emulated.root(tmp_path / "kernel", targets.build("guest-init", "-static"), ["a", "b c"]), 0, {}
     while "TRAILER!!!" not in found:
