@@ -234,10 +234,16 @@ def latency(yard, program, target, scenario, scale):
             rate = share if scenario.rates else capacity * share
             count = max(LEAST_ARRIVALS, int(rate * LATENCY_SECONDS * scale))
             load = Load(program, process.port, scenario, yard, 500, count, rate=rate)
+            mine, upstream = cpu_nanoseconds(process.pid), cpu_nanoseconds(yard.upstream.pid)
             said = load.run()
+            mine, upstream = cpu_nanoseconds(process.pid) - mine, cpu_nanoseconds(yard.upstream.pid) - upstream
             load.end()
-            # A load that does not keep its rate asks less than it says.
-            result["shares"][str(share)] = {"rate": rate, "kept": said["answers"] / said["seconds"], **said["latency_us"]}
+            # A load that does not keep its rate asks less than it says; and where it is late itself, or its core is full, it
+            # is not the target that is measured.
+            result["shares"][str(share)] = {
+                "rate": rate, "kept": said["answers"] / said["seconds"], **said["latency_us"],
+                "late_p99": said["late_us"]["p99"], "late_of_slowest": said["late_of_slowest"],
+                "busy": mine / 1e9 / said["seconds"], "other_busy": (upstream / 1e9 + said["client_cpu"]) / said["seconds"]}
     result["capacity"] = capacity
     return result
 

@@ -28,6 +28,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -304,9 +305,37 @@ static void phase(long requests) {
     }
 }
 
-static int compared(const void *a, const void *b) {
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+static int by_taken(const void *a, const void *b) {
+    uint32_t x = ((const Latency *)a)->taken, y = ((const Latency *)b)->taken;
     return x < y ? -1 : x > y;
+}
+
+static int by_late(const void *a, const void *b) {
+    uint32_t x = ((const Latency *)a)->late, y = ((const Latency *)b)->late;
+    return x < y ? -1 : x > y;
+}
+
+static const double shares[] = {50, 75, 90, 99, 99.9};
+
+static long place_of(double share) {
+    long place = (long)((double)latency_count * share / 100);
+    return place >= latency_count ? latency_count - 1 : place;
+}
+
+// The percentiles, and of the slowest hundredth, what share of its time was gone before the request was made.
+static void tell_latencies(void) {
+    qsort(latencies, (size_t)latency_count, sizeof *latencies, by_taken);
+    printf(", \"latency_us\": {");
+    for (int i = 0; i < 5; i++)
+        printf("%s\"p%g\": %u", i ? ", " : "", shares[i], latency_count ? latencies[place_of(shares[i])].taken : 0);
+    double taken = 0, late = 0;
+    for (long i = latency_count ? place_of(99) : 0; i < latency_count; i++) taken += latencies[i].taken, late += latencies[i].late;
+    printf("}, \"late_of_slowest\": %.4f", taken > 0 ? late / taken : 0);
+    qsort(latencies, (size_t)latency_count, sizeof *latencies, by_late);
+    printf(", \"late_us\": {");
+    for (int i = 0; i < 5; i++)
+        printf("%s\"p%g\": %u", i ? ", " : "", shares[i], latency_count ? latencies[place_of(shares[i])].late : 0);
+    printf("}");
 }
 
 static double cpu_seconds(void) {
@@ -319,6 +348,8 @@ static double cpu_seconds(void) {
 int main(int count, char **words) {
     options(count, words);
     signal(SIGPIPE, SIG_IGN);
+    // Sleeps may end 50 us late unless one says otherwise.
+    prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
     poller = epoll_create1(EPOLL_CLOEXEC);
     if (o.tls) {
         tls_context = SSL_CTX_new(TLS_client_method());
@@ -373,15 +404,8 @@ int main(int count, char **words) {
     for (int i = 0; i < GENERATIONS; i++) generations += is_generation_seen[i];
     printf(", \"errors\": %ld, \"retried\": %ld, \"reconnections\": %ld, \"generations\": %ld, \"first_error\": \"%s\"", errors,
            retried, reconnections, generations, first_error);
-    qsort(latencies, (size_t)latency_count, sizeof *latencies, compared);
-    static const double shares[] = {50, 75, 90, 99, 99.9};
-    printf(", \"latency_us\": {");
-    for (int i = 0; i < 5; i++) {
-        long place = (long)((double)latency_count * shares[i] / 100);
-        if (place >= latency_count) place = latency_count - 1;
-        printf("%s\"p%g\": %u", i ? ", " : "", shares[i], latency_count ? latencies[place] : 0);
-    }
-    printf("}}\n");
+    tell_latencies();
+    printf("}\n");
     fflush(stdout);
     if (!fgets(line, sizeof line, stdin)) return 0;
     return 0;

@@ -3,6 +3,7 @@
 #pragma once
 typedef struct exchange {
     uint64_t due;
+    uint32_t late;  // microseconds from when it was due until it was made: the load's own, or of what shares its core
     long received, sent;
     int status;
     int grpc_status;  // -1 until the trailers have said one
@@ -38,7 +39,11 @@ static int held_session_length;
 static Exchange *free_exchanges;
 static long started, finished, limit, resumed, handshakes;
 static uint64_t phase_start;
-static uint32_t *latencies;
+// Microseconds from when a request was due to its answer, and how many of them went by before it was made.
+typedef struct {
+    uint32_t taken, late;
+} Latency;
+static Latency *latencies;
 static long latency_count;
 static uint8_t scratch[1 << 18];
 static uint8_t *upload;
@@ -76,6 +81,11 @@ static uint64_t now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static uint32_t microseconds_since(uint64_t time) {
+    uint64_t taken = (now() - time) / 1000;
+    return taken > UINT32_MAX ? UINT32_MAX : (uint32_t)taken;
 }
 
 static uint64_t due_of(long number) {
@@ -120,8 +130,7 @@ static void judge(Exchange *x) {
     if (is_good(x)) {
         if (o.generations) is_generation_seen[x->generation] = true;
         if (latencies && latency_count < o.count && finished >= phase_first) {
-            uint64_t taken = (now() - x->due) / 1000;
-            latencies[latency_count++] = taken > UINT32_MAX ? UINT32_MAX : (uint32_t)taken;
+            latencies[latency_count++] = (Latency){microseconds_since(x->due), x->late};
         }
     }
     finished++;

@@ -14,6 +14,7 @@ static void submit_h1(Connection *c) {
     append(c, head, (size_t)length);
     if (o.upload_length) append(c, upload, (size_t)o.upload_length);
     c->h1 = (Exchange){.due = due_of(started - phase_first), .grpc_status = -1, .generation = -1};
+    if (o.rate > 0) c->h1.late = microseconds_since(c->h1.due);
     c->in_body = false;
     started++;
     c->in_flight = 1;

@@ -95,6 +95,7 @@ static void submit_h2(Connection *c) {
     }
     Exchange *x = new_exchange();
     x->due = due_of(started - phase_first);
+    x->late = o.rate > 0 ? microseconds_since(x->due) : 0;
     nghttp2_data_provider provider = {.source.ptr = x, .read_callback = give_upload};
     if (nghttp2_submit_request(c->session, NULL, fields, count, o.upload_length ? &provider : NULL, x) < 0)
         die("a request cannot be made");

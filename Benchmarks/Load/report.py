@@ -146,7 +146,8 @@ def table(all_rows, has_counter):
 
 def latencies(mine):
     """Microseconds from when a request was due, at shares of what the target can do."""
-    yield f"  {'target':<10}{'can do/s':>10}{'share':>7}{'asked/s':>10}{'kept':>6}{'p50 us':>9}{'p90':>9}{'p99':>9}{'p99.9':>9}  p99 quartiles"
+    yield (f"  {'target':<10}{'can do/s':>10}{'share':>7}{'asked/s':>10}{'kept':>6}{'p50 us':>9}{'p90':>9}{'p99':>9}{'p99.9':>9}"
+           f"{'late p99':>10}{'busy':>6}{'load':>6}  p99 quartiles")
     for row in mine:
         if "latency" not in row:
             yield f"  {row['target']:<10}  {row['note']}"
@@ -156,6 +157,7 @@ def latencies(mine):
             yield (f"  {row['target']:<10}{row['capacity']:>10,.0f}{percent(values['rate'] / row['capacity']):>7}{values['rate']:>10,.0f}"
                    f"{percent(values['kept'] / values['rate']):>6}" + "".join(
                        f"{values[key]:>9,.0f}" for key in ("p50", "p90", "p99", "p99.9"))
+                   + f"{values['late_p99']:>10,.0f}{percent(values['busy']):>6}{percent(values['other_busy']):>6}"
                    + f"  {first:,.0f} to {third:,.0f}  {row['note']}")
 
 
@@ -218,9 +220,13 @@ def latency_verdicts(all_rows):
         for share in mine["gatehouse"]["latency"]:
             best = min((target for target in mine if target != "gatehouse"),
                        key=lambda target: mine[target]["latency"][share]["p99"])
-            ours, third = mine["gatehouse"]["latency"][share]["p99"], mine[best]["p99_quartiles"][share][2]
+            values, third = mine["gatehouse"]["latency"][share], mine[best]["p99_quartiles"][share][2]
+            ours = values["p99"]
             yield (f"  {name:<21}{'p99 at ' + (percent(float(share)) if '.' in share else share + '/s'):<26} {ours:,.0f} us is "
-                   f"{'not above' if ours <= third else 'ABOVE'} the third quartile of {best}, {third:,.0f}")
+                   f"{'not above' if ours <= third else 'ABOVE'} the third quartile of {best}, {third:,.0f}"
+                   + (f" (the core of load and service is {percent(values['other_busy'])} busy, of {best} "
+                      f"{percent(mine[best]['latency'][share]['other_busy'])}; {percent(values['late_of_slowest'])} of the slowest "
+                      "hundredth's time went by before they were made)" if ours > third else ""))
 
 
 def draw(all_rows, folder, said):

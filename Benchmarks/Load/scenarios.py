@@ -103,8 +103,8 @@ MORE = {scenario.name: scenario for scenario in (
     S8, S8_JOB,
     # A target that can do three times as much has three times the arrivals above, and the core of the service and the load
     # with it: here all have the same.
-    replace(S8, name="S8-plain-same", title="latency at the same rates for all, HTTP/2, no token", rates=(1_000, 3_000, 6_000)),
-    replace(S8_JOB, name="S8-job-same", title="latency at the same rates for all, whole job, HTTP/2", rates=(500, 1_500, 3_000)),
+    replace(S8, name="S8-plain-same", title="latency at the same rates for all, HTTP/2, no token", rates=(1_000, 3_000, 6_000, 15_000)),
+    replace(S8_JOB, name="S8-job-same", title="latency at the same rates for all, whole job, HTTP/2", rates=(500, 1_500, 3_000, 10_000)),
     # Counted with the 16 connections of the others: of four each of two workers has so few that a wake-up does less at a time.
     *(replace(S3, name=f"S10-workers-{count}", title=f"S3 with {count} worker{'s' * (count > 1)}, on one core", workers=count,
               needs=frozenset({"request id", "workers"}), is_nearest_shown=False, valgrind_connections=16,

@@ -106,8 +106,11 @@ def build(name, *more):
         compiler = shutil.which("cc") or shutil.which("clang")
         if not compiler:
             raise SystemExit(f"no C compiler (cc or clang) to build {source} with")
-        subprocess.run([compiler, "-O2", "-Wall", "-Wextra", "-o", str(program), str(source),
+        # Whole under its name at once: several may find it missing at a time.
+        fresh = program.with_name(f"{name}.{os.getpid()}")
+        subprocess.run([compiler, "-O2", "-Wall", "-Wextra", "-o", str(fresh), str(source),
                         *(more or ("-lssl", "-lcrypto", "-lnghttp2"))], check=True)
+        fresh.replace(program)
     return program
 
 
