@@ -59,18 +59,20 @@ public import Memory
         _ table: borrowing FieldTable, of source: RawSpan, isText: Bool
     ) {
         guard isText else { return eachField(table, of: source) }
+        let count = table.count
         var index = 0
-        while index < table.count {
-            if table[index].isDropped {
-                index &+= 1
-                continue
-            }
-            let start = table[index].name.lowerBound
+        while index < count {
+            let first = table[index]
             index &+= 1
-            while index < table.count, !table[index].isDropped { index &+= 1 }
+            if first.isDropped { continue }
+            let start = first.name.lowerBound
+            var valueEnd = first.value.upperBound
+            while index < count, !table[index].isDropped {
+                valueEnd = table[index].value.upperBound
+                index &+= 1
+            }
             // Up to and with the LF behind the last value: at most some whitespace and the CR stand between, and nearly
             // always the CR alone.
-            let valueEnd = table[index &- 1].value.upperBound
             let isNext = valueEnd &+ 1 < source.byteCount && source[valueEnd &+ 1] == 0x0a
             let end = isNext ? valueEnd &+ 2 : source.firstIndex(of: 0x0a, from: valueEnd) &+ 1
             guard start < end, end <= source.byteCount else {
@@ -88,10 +90,7 @@ public import Memory
     }
 
     @inlinable public mutating func field(_ name: RawSpan, _ value: RawSpan) {
-        bytes(name)
-        text(": ")
-        bytes(value)
-        text("\r\n")
+        if !block.append(field: name, value) { isOverrun = true }
     }
 
     /// `name` ends with a colon and a space.
@@ -118,7 +117,7 @@ public import Memory
     }
 
     @inlinable public mutating func bytes(_ bytes: RawSpan) {
-        if block.append(bytes) != bytes.byteCount { isOverrun = true }
+        if !block.append(whole: bytes) { isOverrun = true }
     }
 
     @inlinable public mutating func byte(_ byte: UInt8) {

@@ -1,3 +1,6 @@
+// Public, so that what is inlined elsewhere may call it; its functions get no pointer but those that are checked here.
+public import CVector
+
 /// What stands before the bytes of a block. 64 bytes are kept for it so that the bytes begin on a cache line.
 @usableFromInline @unsafe struct BlockHeader {
     @usableFromInline var next: UnsafeMutablePointer<BlockHeader>?
@@ -216,6 +219,31 @@
         return count
     }
 
+    /// Appends `bytes` if they fit whole; `false`, with nothing appended, if they do not.
+    @inlinable public mutating func append(whole bytes: RawSpan) -> Bool {
+        guard freeCount >= bytes.byteCount else { return false }
+        unsafe header.pointee.append(bytes, at: base)
+        return true
+    }
+
+    /// Appends a field line, with the colon and the end; `false`, with nothing appended, if it does not fit whole.
+    @inlinable public mutating func append(field name: RawSpan, _ value: RawSpan) -> Bool {
+        let room = freeCount
+        // One after the other, so that no sum can overflow.
+        guard room >= 4, room &- 4 >= name.byteCount, room &- 4 &- name.byteCount >= value.byteCount else {
+            return false
+        }
+        unsafe header.pointee.append(name, at: base)
+        unsafe base.storeBytes(
+            of: UInt16(0x203a).littleEndian, toByteOffset: header.pointee.end, as: UInt16.self)
+        unsafe header.pointee.end &+= 2
+        unsafe header.pointee.append(value, at: base)
+        unsafe base.storeBytes(
+            of: UInt16(0x0a0d).littleEndian, toByteOffset: header.pointee.end, as: UInt16.self)
+        unsafe header.pointee.end &+= 2
+        return true
+    }
+
     /// Appends one byte; `false` when there is no room.
     @inlinable @discardableResult public mutating func append(_ byte: UInt8) -> Bool {
         guard freeCount > 0 else { return false }
@@ -291,6 +319,16 @@
 }
 
 extension BlockHeader {
+    /// Appends all of `bytes`, for which there must be room.
+    @inlinable @inline(__always) mutating func append(_ bytes: RawSpan, at base: UnsafeMutableRawPointer) {
+        let offset = unsafe end
+        unsafe bytes.withUnsafeBytes { source in
+            guard let start = source.baseAddress else { return }
+            unsafe cvector_copy(base + offset, start, source.count)
+        }
+        unsafe end = offset &+ bytes.byteCount
+    }
+
     @inlinable mutating func append(prefix count: Int, of bytes: RawSpan, at base: UnsafeMutableRawPointer) {
         let offset = unsafe end
         unsafe bytes.withUnsafeBytes { source in

@@ -27,8 +27,8 @@
 
     /// Gives all blocks back, used or not.
     @inlinable public mutating func removeAll() {
-        guard blocks > 0 else { return }
-        unsafe ByteQueue.release(head)
+        guard let first = unsafe head else { return }
+        if blocks == 1 { unsafe BlockPool.giveBack(first) } else { unsafe ByteQueue.release(first) }
         unsafe head = nil
         unsafe tail = nil
         bytes = 0
@@ -53,6 +53,8 @@
     /// Drops the first `count` bytes; blocks that are used up go back to their pool.
     @inlinable public mutating func consume(_ count: Int) {
         precondition(count >= 0 && count <= bytes)
+        // A message that was read whole, or written whole, is all there is.
+        if count == bytes { return removeAll() }
         var left = count
         bytes &-= count
         while let header = unsafe head {
@@ -74,7 +76,7 @@
         unsafe BlockPool.giveBack(header)
     }
 
-    @inlinable mutating func link(_ header: UnsafeMutablePointer<BlockHeader>) {
+    @inlinable @inline(__always) mutating func link(_ header: UnsafeMutablePointer<BlockHeader>) {
         unsafe header.pointee.next = nil
         if let last = unsafe tail { unsafe last.pointee.next = header } else { unsafe head = header }
         unsafe tail = header

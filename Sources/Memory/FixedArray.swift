@@ -97,10 +97,9 @@ extension FixedArray: @unchecked Sendable where Element: Sendable & ~Copyable {}
     @inlinable public mutating func pop() -> Element? {
         guard count > 0 else { return nil }
         let element = unsafe (base + head).move()
-        head = slot(1)
-        used &-= 1
         // From the front again: a queue that is emptied often touches only as much memory as it ever held at once.
-        if used == 0 { head = 0 }
+        head = used == 1 ? 0 : slot(1)
+        used &-= 1
         return element
     }
 

@@ -139,6 +139,51 @@ import Testing
         #expect(all == bytes)
     }
 
+    @Test("bytes of any length are copied into a block whole, with nothing beside them", arguments: 0...100)
+    func copied(count: Int) {
+        let pool = BlockPool(blockBytes: 256, limit: 1)
+        guard var block = pool.take() else { return }
+        let bytes = (0..<count).map { UInt8($0 + 1) }
+        let isTaken = block.append("<") && block.append(whole: bytes.rawSpan) && block.append(">")
+        let got = block.bytes.array
+        #expect(isTaken)
+        #expect(got == [0x3c] + bytes + [0x3e])
+        let room = block.freeCount
+        let fitting = [UInt8](repeating: 0x2e, count: room)
+        let isTooLong = !block.append(whole: (fitting + [0x2e]).rawSpan)
+        let isSame = block.bytes.array == got
+        let isExact = block.append(whole: fitting.rawSpan)
+        #expect((isTooLong, isSame, isExact, block.freeCount) == (true, true, true, 0))
+    }
+
+    @Test(
+        "a field line is written whole or not at all",
+        arguments: [(0, 0), (1, 0), (3, 5), (12, 36), (60, 60)])
+    func fieldLine(name: Int, value: Int) {
+        let line = filled("n", times: name) + Array(": ".utf8) + filled("v", times: value) + [0x0d, 0x0a]
+        for room in 0...(line.count + 1) {
+            let pool = BlockPool(blockBytes: 64 + 200, limit: 1)
+            guard var block = pool.take() else { return }
+            _ = block.append(whole: filled(".", times: 200 - room).rawSpan)
+            let isWritten = block.append(
+                field: filled("n", times: name).rawSpan, filled("v", times: value).rawSpan)
+            let got = Array(block.bytes.array.dropFirst(200 - room))
+            #expect(isWritten == (room >= line.count), "room for \(room)")
+            #expect(got == (isWritten ? line : []), "room for \(room)")
+        }
+    }
+
+    @Test("a queue from which all is consumed holds no block") func consumed() {
+        let pool = BlockPool(blockBytes: 128, limit: 10)
+        for count in [1, 64, 65, 640] {
+            var queue = ByteQueue()
+            _ = queue.append(filled("x", times: count).rawSpan, from: pool)
+            queue.consume(count)
+            let left = (queue.byteCount, queue.blockCount, queue.isEmpty, pool.outstanding)
+            #expect(left == (0, 0, true, 0))
+        }
+    }
+
     @Test("numbers are written in decimal and hexadecimal", arguments: [0, 9, 10, 255, 4096, Int.max])
     func numbers(value: Int) {
         var decimal = NumberText(value)
