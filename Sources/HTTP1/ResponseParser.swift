@@ -23,10 +23,15 @@ public enum ResponseParser {
         }
         head.reset()
         var cursor = 0
-        switch statusLine(bytes, &cursor, &head) {
-        case .line: break
-        case .incomplete: return incomplete(bytes, limits, &scanned)
-        case .refused(let error): return .refused(error)
+        if isPlainSuccess(bytes) {
+            head.status = 200
+            cursor = 17
+        } else {
+            switch statusLine(bytes, &cursor, &head) {
+            case .line: break
+            case .incomplete: return incomplete(bytes, limits, &scanned)
+            case .refused(let error): return .refused(error)
+            }
         }
         var facts = ResponseFacts()
         while true {
@@ -56,6 +61,12 @@ public enum ResponseParser {
     {
         HeadEnd.noteIncomplete(bytes, &scanned)
         return bytes.byteCount >= limits.head ? .refused(.headTooLarge) : .incomplete
+    }
+
+    /// Whether the head begins with `HTTP/1.1 200 OK CRLF`, as most do.
+    @inline(__always) private static func isPlainSuccess(_ bytes: RawSpan) -> Bool {
+        bytes.byteCount >= 17 && bytes.word(at: 0) == ProtocolName.http11
+            && bytes.word(at: 8) == 0x0d4b_4f20_3030_3220 && bytes[16] == 0x0a
     }
 
     private enum StatusStep {
@@ -136,7 +147,9 @@ struct ResponseFacts {
         }
     }
 
-    mutating func finish(_ method: Method, _ head: inout ResponseHead) -> ResponseHeadError? {
+    @inline(__always) mutating func finish(
+        _ method: Method, _ head: inout ResponseHead
+    ) -> ResponseHeadError? {
         head.isPersistent = connection.isPersistent(version: head.version)
         switch Framing.response(
             to: method, status: head.status, contentLength: contentLength, transferCoding: transferCoding,
