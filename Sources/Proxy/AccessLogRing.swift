@@ -20,11 +20,12 @@ public struct AccessLogRing: Sendable {
 
     /// Tells the log thread, if it sleeps, that there is something. Once a turn, not once a line.
     @inline(__always) func publish() {
-        if isSleeping.load(0) == 1, ring.count > 0 { wake() }
+        if isSleeping.load(0) == 1, ring.count > 0 { AccessLogRing.wake(isSleeping, wakeNumber) }
     }
 
-    @inline(never) private func wake() {
+    // Apart from the ring, which would be copied for the call, whether it is made or not.
+    @inline(never) private static func wake(_ isSleeping: SharedCells, _ number: Int32) {
         isSleeping.store(0, at: 0)
-        WakeUp.signal(number: wakeNumber)
+        WakeUp.signal(number: number)
     }
 }

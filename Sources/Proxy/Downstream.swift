@@ -186,6 +186,9 @@ struct Downstream: ~Copyable {
     /// Whether the connection ends by a reset.
     var endsByReset: Bool { resetLooks > 0 }
 
+    /// What a connection of HTTP/1.1 in clear has to say is what it says.
+    var saysAsItIs: Bool { !hasTLS && phase != .http2 }
+
     /// Whether the socket has taken all that there was.
     var isFlushed: Bool { plaintext.isEmpty && outbound.isEmpty }
 

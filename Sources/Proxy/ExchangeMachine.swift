@@ -83,7 +83,10 @@ public struct ExchangeMachine: Equatable, Sendable {
     /// The rest of the request was thrown away, after the answer was decided.
     public mutating func noteRequestEnd() { hasRequestEnded = true }
 
-    public mutating func handle(_ event: Event) -> Action {
+    public mutating func handle(_ event: Event) -> Action { next(after: event) }
+
+    /// The same, inlined: where the event is written down, only what it can lead to is left of the table.
+    @inline(__always) mutating func next(after event: Event) -> Action {
         #if SIMULATION
             MachineVisits.note(phase, event)
         #endif

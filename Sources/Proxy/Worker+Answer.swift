@@ -96,6 +96,16 @@ extension Worker {
         return true
     }
 
+    /// The answer is over: what the machine makes of that, nearly always that all is said.
+    @inline(__always) mutating func answerEnded(_ id: SlabID, _ loop: inout EventLoop) {
+        let action = exchanges[id].machine.next(after: .responseEnded)
+        if case .finish(let isReusable) = action {
+            finish(id, isReusable: isReusable, &loop)
+        } else {
+            perform(action, id, &loop)
+        }
+    }
+
     private mutating func finish(_ id: SlabID, isReusable: Bool, _ loop: inout EventLoop) {
         let connection = exchanges[id].upstream
         if exchanges[id].isToHTTP2 {
@@ -111,11 +121,11 @@ extension Worker {
         if isClean {
             exchanges[id].upstream = .none
             let service = pools.connections[connection].service
-            pools.giveBack(
+            let isWanted = pools.giveBack(
                 connection, keepaliveIdle: exchanges[id].keepaliveIdle,
                 keepaliveConnections: exchanges[id].keepaliveConnections, &loop)
             conclude(id, &loop)
-            serveLine(service, &loop)
+            if isWanted { serveLine(service, &loop) }
         } else {
             dropUpstream(id, &loop)
             conclude(id, &loop)
@@ -347,7 +357,14 @@ extension Worker {
     }
 
     /// A pipelined request may stand behind the last one: it is looked at in the next turn, unless too much is owed.
-    private mutating func goOn(_ id: SlabID, _ loop: inout EventLoop) {
+    @inline(__always) private mutating func goOn(_ id: SlabID, _ loop: inout EventLoop) {
+        guard !downstreams[id].inbound.isEmpty || downstreams[id].mayHaveMore || downstreams[id].hasTLS else {
+            return
+        }
+        goOnReading(id, &loop)
+    }
+
+    @inline(never) private mutating func goOnReading(_ id: SlabID, _ loop: inout EventLoop) {
         guard !downstreams[id].isLeaving, !downstreams[id].isFull else { return }
         if !downstreams[id].inbound.isEmpty || downstreams[id].mayHaveMore
             || !downstreams[id].ciphertext.isEmpty
@@ -426,8 +443,7 @@ extension Worker {
         guard !downstreams[id].isBlocked else { return }
         var written = 0
         while true {
-            // What a connection of HTTP/1.1 in clear has to say is what it says.
-            if downstreams[id].hasTLS || downstreams[id].phase == .http2 {
+            if !downstreams[id].saysAsItIs {
                 guard fillSocketQueue(id, &loop), downstreams.contains(id) else { return }
             }
             if downstreams[id].hasTLS ? downstreams[id].outbound.isEmpty : downstreams[id].plaintext.isEmpty {
@@ -439,6 +455,11 @@ extension Worker {
                 downstreams[id].sentBytes &+= count
                 if written > 4 * Worker.turnBytes {
                     queue(downstream: id, &loop)
+                    return
+                }
+                // Nothing is behind what such a connection has said.
+                if downstreams[id].saysAsItIs, downstreams[id].plaintext.isEmpty {
+                    flushed(id, &loop)
                     return
                 }
             case .wouldBlock, .outOfBlocks, .ended:

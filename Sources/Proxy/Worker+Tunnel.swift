@@ -47,7 +47,7 @@ extension Worker {
 
     /// Whether a final head that is no 101 would be taken for another one by the client: to an Extended CONNECT, any 2xx
     /// says that the tunnel stands (RFC 8441 §4), and a service that answers a handshake with 200 has opened none.
-    mutating func isMistakable(_ id: SlabID, status: Int) -> Bool {
+    @inline(__always) mutating func isMistakable(_ id: SlabID, status: Int) -> Bool {
         exchanges[id].asksWebSocket && exchanges[id].stream != nil && status >= 200 && status < 300
     }
 

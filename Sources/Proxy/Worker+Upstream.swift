@@ -32,7 +32,7 @@ extension Worker {
             if readiness.isReadable || readiness.isEnding {
                 pools.connections[id].mayHaveMore = true
                 if readiness.isEnding { pools.connections[id].isEnding = true }
-                driveUpstream(id, &loop)
+                driveAnswer(id, &loop)
             }
         }
     }
@@ -129,15 +129,21 @@ extension Worker {
             if pools.connections[id].phase != .connecting { driveShared(id, &loop) }
             return
         }
+        driveAnswer(id, &loop)
+    }
+
+    /// The same on a connection of HTTP/1 that stands: one exchange has it to itself.
+    private mutating func driveAnswer(_ id: SlabID, _ loop: inout EventLoop) {
         while pools.connections.contains(id), pools.connections[id].phase == .leased {
             let exchange = pools.connections[id].holder
             guard exchanges.contains(exchange), exchanges[exchange].upstream == id else {
                 _ = pools.close(id, &loop)
                 return
             }
-            switch exchanges[exchange].machine.phase {
-            case .waiting:
-                if !pools.connections[id].inbound.isEmpty {
+            let phase = exchanges[exchange].machine.phase
+            if phase != .waiting || !pools.connections[id].inbound.isEmpty {
+                switch phase {
+                case .waiting:
                     if pools.connections[id].sentBytes == 0 {
                         // An answer to nothing: it was on its way before our request was, and is not the client's.
                         pools.connections[id].inbound.removeAll()
@@ -145,15 +151,15 @@ extension Worker {
                         return
                     }
                     readResponseHead(exchange, id, &loop)
+                case .streaming: pumpResponse(exchange, id, &loop)
+                case .tunnelling: pumpTunnelDown(exchange, id, &loop)
+                case .leasing, .finished: break
                 }
-            case .streaming: pumpResponse(exchange, id, &loop)
-            case .tunnelling: pumpTunnelDown(exchange, id, &loop)
-            case .leasing, .finished: break
+                guard pools.connections.contains(id), pools.connections[id].phase == .leased,
+                    pools.connections[id].holder == exchange, exchanges.contains(exchange)
+                else { return }
+                if exchanges[exchange].isResponsePaused { return }
             }
-            guard pools.connections.contains(id), pools.connections[id].phase == .leased,
-                pools.connections[id].holder == exchange, exchanges.contains(exchange)
-            else { return }
-            if exchanges[exchange].isResponsePaused { return }
             guard readUpstream(id, exchange, &loop) else { return }
         }
     }
@@ -238,7 +244,6 @@ extension Worker {
                     exchanges[exchange].machine.handle(.responseBroken(.upstreamInvalid)), exchange, &loop)
                 return
             }
-            responseHead.reset()
             let limits = HeadLimits(
                 requestLine: 16384, head: Worker.responseHeadBytes, fields: Worker.responseFields)
             let step = ResponseParser.parse(
@@ -282,10 +287,21 @@ extension Worker {
                     perform(exchanges[exchange].machine.handle(.refused(.overloaded)), exchange, &loop)
                     return
                 }
-                if exchanges[exchange].machine.handle(.responseHead) == .forwardHead {
+                let action = exchanges[exchange].machine.next(after: .responseHead)
+                if case .forwardHead = action {
                     exchanges[exchange].request.removeAll()
-                    guard forwardHead(exchange, inbound.firstBytes.extracting(0..<count)) else {
+                    let bodyBytes = inbound.byteCount &- count
+                    let isWhole = isWholeAnswer(exchange, bodyBytes: bodyBytes, of: inbound.byteCount)
+                    let isForwarded = forwardHead(
+                        exchange, inbound.firstBytes.extracting(0..<count), isWhole: isWhole,
+                        body: inbound.firstBytes.extracting(count..<(isWhole ? inbound.byteCount : count)))
+                    guard isForwarded else {
                         perform(exchanges[exchange].machine.handle(.refused(.overloaded)), exchange, &loop)
+                        return
+                    }
+                    if isWhole {
+                        exchanges[exchange].facts.bytesOut = bodyBytes
+                        answerEnded(exchange, &loop)
                         return
                     }
                     unpin(exchange)
@@ -300,13 +316,31 @@ extension Worker {
         pools.connections[id].scannedBytes = 0
     }
 
+    /// Whether an answer, of whose body so much has come with the head, is whole and so short that it goes on at one blow: most
+    /// answers are. `byteCount` is of head and body.
+    @inline(__always) private mutating func isWholeAnswer(
+        _ id: SlabID, bodyBytes: Int, of byteCount: Int
+    ) -> Bool {
+        guard exchanges[id].stream == nil, byteCount <= Worker.wholeAnswerBytes else { return false }
+        switch responseHead.framing {
+        case .none: return bodyBytes == 0
+        case .length(let length):
+            return bodyBytes == length
+                && downstreams[exchanges[id].downstream].queuedBytes < Worker.sinkBytes
+        case .chunked, .stream, .close: return false
+        }
+    }
+
     /// Whether there is a block for the head as it goes to the client, of whichever size it takes. A stream's needs none.
-    private mutating func hasRoomForHead(_ id: SlabID) -> Bool {
+    @inline(__always) private mutating func hasRoomForHead(_ id: SlabID) -> Bool {
         exchanges[id].stream != nil || blocks.canTake(1) && largeBlocks.canTake(1)
     }
 
-    /// Hands a final head to the client's side. `false` when that has no room for it.
-    mutating func forwardHead(_ id: SlabID, _ bytes: RawSpan) -> Bool {
+    /// Hands a final head to the client's side. `isWhole`: with it `body`, and the answer ends there. `false` when there is no
+    /// room for it.
+    mutating func forwardHead(
+        _ id: SlabID, _ bytes: RawSpan, isWhole: Bool = false, body: RawSpan = RawSpan()
+    ) -> Bool {
         let downstream = exchanges[id].downstream
         dropVouchedResponse(id, bytes)
         if !exchanges[id].machine.hasRequestEnded,
@@ -315,8 +349,10 @@ extension Worker {
             // It may be silent for as long as the service likes.
             exchanges[id].isRateExempt = true
         }
-        exchanges[id].responseBody = BodyReader(
-            responseHead.framing, isOfStream: responseHead.version == .http2)
+        if !isWhole {
+            exchanges[id].responseBody = BodyReader(
+                responseHead.framing, isOfStream: responseHead.version == .http2)
+        }
         exchanges[id].isUpstreamPersistent = responseHead.isPersistent
         if responseHead.framing == .chunked {
             exchanges[id].dropsResponseTrailers = HopByHop.listsFields(in: responseHead.fields, bytes: bytes)
@@ -334,7 +370,7 @@ extension Worker {
         if exchanges[id].stream != nil { return forwardStreamHead(id, bytes) }
 
         let added = 2048 &+ (isEdited ? snapshots[snapshot].routes[route].responseEdits.byteCount : 0)
-        let isLarge = bytes.byteCount > blocks.blockCapacity &- added
+        let isLarge = bytes.byteCount &+ body.byteCount > blocks.blockCapacity &- added
         guard var writer = isLarge ? HeadWriter(from: largeBlocks) : HeadWriter(from: blocks) else {
             return false
         }
@@ -358,6 +394,7 @@ extension Worker {
         }
         writeAnswerFields(&writer, id)
         writer.end()
+        if isWhole { writer.bytes(body) }
         guard writer.finish(into: &downstreams[downstream].plaintext) else { return false }
         markDirty(downstream: downstream)
         return true
@@ -373,7 +410,7 @@ extension Worker {
     mutating func requestVersion(_ id: SlabID) -> Version { exchanges[id].facts.version }
 
     /// Our own fields of an answer over HTTP/1: the id, and whether the connection stays.
-    mutating func writeAnswerFields(_ writer: inout HeadWriter, _ id: SlabID) {
+    @inline(__always) mutating func writeAnswerFields(_ writer: inout HeadWriter, _ id: SlabID) {
         writeOwnFields(&writer, id)
         let downstream = exchanges[id].downstream
         // A request whose body is still due cannot be followed by another on this connection.
@@ -387,26 +424,28 @@ extension Worker {
         }
     }
 
-    mutating func writeOwnFields(_ writer: inout HeadWriter, _ id: SlabID) {
+    @inline(__always) mutating func writeOwnFields(_ writer: inout HeadWriter, _ id: SlabID) {
         if exchanges[id].echoesRequestID {
             // The answer's head is written while the snapshot is pinned.
-            writer.bytes(snapshots[exchanges[id].snapshot].requestIDField.span)
-            writer.text(": ")
-            writer.bytes(exchanges[id].note.bytes[exchanges[id].facts.requestID])
-            writer.text("\r\n")
+            writer.field(
+                snapshots[exchanges[id].snapshot].requestIDField.span,
+                exchanges[id].note.bytes[exchanges[id].facts.requestID])
         }
         if exchanges[id].limitIndex >= 0 { writeLimitFields(&writer, id) }
         if snapshots[current].hasTransportSecurity { writeTransportSecurity(&writer, id) }
     }
 
     /// The id of an answer is ours to say, and what we promise of TLS.
-    mutating func dropVouchedResponse(_ id: SlabID, _ bytes: RawSpan) {
+    @inline(__always) mutating func dropVouchedResponse(_ id: SlabID, _ bytes: RawSpan) {
         if snapshots[current].hasTransportSecurity { dropTransportSecurity(id, bytes) }
         guard exchanges[id].echoesRequestID else { return }
         let name = exchanges[id].snapshot
-        for index in 0..<responseHead.fields.count
-        where bytes[responseHead.fields[index].name].equalsIgnoringCase(snapshots[name].requestIDField.span) {
-            responseHead.fields.drop(index)
+        let length = snapshots[name].requestIDField.count
+        for index in 0..<responseHead.fields.count where responseHead.fields[index].name.count == length {
+            let field = bytes[responseHead.fields[index].name]
+            if field.equalsIgnoringCase(snapshots[name].requestIDField.span) {
+                responseHead.fields.drop(index)
+            }
         }
     }
 
@@ -432,13 +471,15 @@ extension Worker {
     }
 
     /// The configuration is needed no longer: what the exchange still needs of it was copied.
-    mutating func unpin(_ id: SlabID) {
+    @inline(__always) mutating func unpin(_ id: SlabID) {
         let snapshot = exchanges[id].snapshot
         guard !snapshot.isNone else { return }
         exchanges[id].snapshot = .none
         snapshots[snapshot].pins &-= 1
-        if snapshots[snapshot].pins == 0, snapshot != current { _ = snapshots.remove(snapshot) }
+        if snapshots[snapshot].pins == 0, snapshot != current { drop(snapshot) }
     }
+
+    @inline(never) private mutating func drop(_ snapshot: SlabID) { _ = snapshots.remove(snapshot) }
 
     // MARK: The body
 
@@ -540,6 +581,6 @@ extension Worker {
             }
             markDirty(downstream: downstream)
         }
-        perform(exchanges[id].machine.handle(.responseEnded), id, &loop)
+        answerEnded(id, &loop)
     }
 }

@@ -19,15 +19,21 @@ enum ServiceRead {
 extension Worker {
     /// One step: what has come encrypted, or else the socket. `isBody` reads more at once; what `isLong` is read only while
     /// there are blocks enough.
-    mutating func readService(
+    @inline(__always) mutating func readService(
         _ id: SlabID, isBody: Bool, isLong: Bool, _ loop: inout EventLoop
     ) -> ServiceRead {
-        if pools.connections[id].hasTLS, let step = decryptService(id, &loop) { return step }
-        let step = receiveFromService(id, isBody: isBody, isLong: isLong, &loop)
-        if case .bytes(let count) = step, !pools.connections[id].hasTLS {
-            pools.connections[id].receivedBytes &+= count
+        if pools.connections[id].hasTLS {
+            return readSealed(id, isBody: isBody, isLong: isLong, &loop)
         }
+        let step = receiveFromService(id, isBody: isBody, isLong: isLong, &loop)
+        if case .bytes(let count) = step { pools.connections[id].receivedBytes &+= count }
         return step
+    }
+
+    @inline(never) private mutating func readSealed(
+        _ id: SlabID, isBody: Bool, isLong: Bool, _ loop: inout EventLoop
+    ) -> ServiceRead {
+        decryptService(id, &loop) ?? receiveFromService(id, isBody: isBody, isLong: isLong, &loop)
     }
 
     /// One read of the socket: into the clear, or to be decrypted.

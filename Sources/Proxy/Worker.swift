@@ -206,6 +206,8 @@ public struct Worker: ~Copyable {
 
     /// Bytes that a sink may hold before its source is no longer read.
     static var sinkBytes: Int { 65536 }
+    /// Most bytes of an answer, head and body, that are copied to the client's side together.
+    static var wholeAnswerBytes: Int { 4096 }
     /// Bytes that one connection may bring in one turn.
     static var turnBytes: Int { 65536 }
     /// How long a connection of HTTP/2 is idle before most of its memory is given back, in nanoseconds.

@@ -313,16 +313,16 @@ public struct ConnectionPools: ~Copyable {
         return true
     }
 
-    /// Puts a leased connection whose exchange is complete into its pool, or closes it when the pool is full.
+    /// Puts a leased connection whose exchange is complete into its pool, or closes it when the pool is full. Says whether anybody
+    /// waits in the line of its service, which is to be called.
     public mutating func giveBack(
         _ id: SlabID, keepaliveIdle: UInt64, keepaliveConnections: Int, _ loop: inout EventLoop
-    ) {
+    ) -> Bool {
         precondition(connections[id].phase == .leased)
         let endpoint = connections[id].endpoint
         guard endpoints[endpoint].idleCount < keepaliveConnections else {
             connections[id].sayFarewell(from: farewells)
-            _ = close(id, &loop)
-            return
+            return services[close(id, &loop)].waiting.count > 0
         }
         endpoints[endpoint].leased &-= 1
         connections[id].phase = .idle
@@ -333,6 +333,7 @@ public struct ConnectionPools: ~Copyable {
         endpoints[endpoint].firstIdle = id
         endpoints[endpoint].idleCount &+= 1
         setDeadline(id, loop.now &+ keepaliveIdle, &loop)
+        return services[connections[id].service].waiting.count > 0
     }
 
     private mutating func unlinkIdle(_ id: SlabID) {
@@ -344,7 +345,7 @@ public struct ConnectionPools: ~Copyable {
     // An endpoint's idle connections are a list, and so are those of HTTP/2 that take streams.
 
     /// Puts a connection before the first of a list.
-    mutating func link(_ id: SlabID, before first: SlabID) {
+    @inline(__always) mutating func link(_ id: SlabID, before first: SlabID) {
         connections[id].next = first
         connections[id].previous = .none
         if !first.isNone { connections[first].previous = id }
@@ -382,7 +383,9 @@ public struct ConnectionPools: ~Copyable {
 
     /// Sets when the current wait of a connection is over. A deadline that moves later only writes the field: the
     /// timer that stands fires early and is set again then.
-    public mutating func setDeadline(_ id: SlabID, _ deadline: UInt64, _ loop: inout EventLoop) {
+    @inline(__always) public mutating func setDeadline(
+        _ id: SlabID, _ deadline: UInt64, _ loop: inout EventLoop
+    ) {
         connections[id].deadline = deadline
         if deadline < connections[id].timerFires { arm(id, &loop) }
     }

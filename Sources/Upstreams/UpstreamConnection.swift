@@ -163,8 +163,8 @@ public struct UpstreamConnection: ~Copyable {
     /// Whether nothing is under way in either direction.
     public var isQuiet: Bool {
         mutating get {
-            guard inbound.isEmpty, !hasOutput, ciphertext.isEmpty else { return false }
-            return !hasTLS || !hasCiphertext
+            guard inbound.isEmpty, outbound.isEmpty, !owesRequest else { return false }
+            return !hasTLS || sealed.isEmpty && !hasCiphertext
         }
     }
 }

@@ -115,7 +115,8 @@ import Testing
             return
         }
         yard.pools.connected(id)
-        yard.pools.giveBack(id, keepaliveIdle: 1_000_000_000, keepaliveConnections: 2, &yard.loop)
+        let isWanted = yard.giveBack(id, keep: 2, idle: 1_000_000_000)
+        #expect(!isWanted)
         let other = Yard.plan(service: 8, ports: [yard.port(0)])
         let taken = yard.pools.lease(other, choice: 0, holder: Yard.holder(2), isFreshOnly: false, &yard.loop)
         guard case .leased(let kept) = taken, kept == id else {
@@ -128,6 +129,19 @@ import Testing
         #expect(freed == 8)
         let next = yard.pools.nextInLine(freed)
         #expect(next == Yard.holder(3))
+    }
+
+    @Test(
+        "who gives a connection back learns whether somebody waits, whether it is kept or not",
+        arguments: [0, 1])
+    func wanted(keep: Int) throws {
+        var yard = try taken()
+        guard let id = yard.pools.connections.name(at: 0) else { return }
+        let isWantedBefore = yard.lease(holder: 7).waiting != nil
+        let isWanted = yard.giveBack(id, keep: keep)
+        #expect((isWantedBefore, isWanted) == (true, true))
+        let next = yard.pools.nextInLine(3)
+        #expect(next?.index == 7)
     }
 
     @Test("against a list: any order of coming, leaving and being served", arguments: 1...20)

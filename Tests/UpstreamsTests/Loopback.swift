@@ -108,7 +108,8 @@ struct Yard: ~Copyable {
         return id
     }
 
-    mutating func giveBack(_ id: SlabID, keep: Int = 64, idle: UInt64 = 60_000_000_000) {
+    @discardableResult
+    mutating func giveBack(_ id: SlabID, keep: Int = 64, idle: UInt64 = 60_000_000_000) -> Bool {
         pools.giveBack(id, keepaliveIdle: idle, keepaliveConnections: keep, &loop)
     }
 
