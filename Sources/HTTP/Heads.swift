@@ -59,6 +59,13 @@ public import Memory
 
     @inlinable public init(fieldCapacity: Int) { fields = FieldTable(capacity: fieldCapacity) }
 
+    /// Method, space, path and query as they stand together in the bytes of a head of HTTP/1; `nil` where they do not, as when
+    /// the target has more than path and query.
+    @inlinable public var line: ByteRange? {
+        guard version != .http2, path.start == target.start, !methodBytes.isEmpty else { return nil }
+        return ByteRange(start: methodBytes.lowerBound, end: target.upperBound)
+    }
+
     /// Ready for the next head.
     @inlinable public mutating func reset() {
         method = .other

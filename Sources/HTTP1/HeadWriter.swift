@@ -33,6 +33,11 @@ public import Memory
         text(" HTTP/1.1\r\n")
     }
 
+    /// The same for a line that stands in the source as it is to be written: `line` is its method, space and target.
+    @inlinable @inline(__always) public mutating func requestLine(_ line: RawSpan) {
+        text("", line, " HTTP/1.1\r\n")
+    }
+
     /// `HTTP/1.1 SP status SP reason CRLF`; `status` has three digits.
     @inlinable public mutating func statusLine(_ status: Int) {
         if status == 200 {
@@ -95,9 +100,7 @@ public import Memory
 
     /// `name` ends with a colon and a space.
     @inlinable public mutating func field(_ name: StaticString, _ value: RawSpan) {
-        text(name)
-        bytes(value)
-        text("\r\n")
+        text(name, value, "\r\n")
     }
 
     /// `name` ends with a colon and a space; `value` is not negative.
@@ -114,6 +117,20 @@ public import Memory
 
     @inlinable @inline(__always) public mutating func text(_ text: StaticString) {
         if !block.append(text) { isOverrun = true }
+    }
+
+    /// `bytes` between two literals, either of which may be empty: all three, or none of them.
+    @inlinable @inline(__always) public mutating func text(
+        _ before: StaticString, _ bytes: RawSpan, _ after: StaticString
+    ) {
+        if !block.append(before, bytes, after) { isOverrun = true }
+    }
+
+    /// A short text between two literals: all three, or none of them.
+    @inlinable @inline(__always) public mutating func text(
+        _ before: StaticString, _ text: borrowing ShortText, _ after: StaticString
+    ) {
+        if !block.append(before, text, after) { isOverrun = true }
     }
 
     @inlinable public mutating func bytes(_ bytes: RawSpan) {

@@ -264,6 +264,29 @@ public import CVector
         return true
     }
 
+    /// Appends `bytes` between two literals if all three fit; `false`, with nothing appended, if they do not. One look at the
+    /// room, and one note of how far it is filled, are enough for the three.
+    @inlinable @inline(__always) @discardableResult
+    public mutating func append(_ before: StaticString, _ bytes: RawSpan, _ after: StaticString) -> Bool {
+        let first = before.utf8CodeUnitCount
+        let last = after.utf8CodeUnitCount
+        let count = bytes.byteCount
+        let end = unsafe header.pointee.end
+        // Two lengths of literals together, and no sum with another's.
+        guard unsafe header.pointee.capacity &- end &- (first &+ last) >= count else { return false }
+        let target = unsafe base + end
+        if first > 0 { unsafe target.copyMemory(from: before.utf8Start, byteCount: first) }
+        unsafe bytes.withUnsafeBytes { source in
+            guard let start = source.baseAddress else { return }
+            unsafe cvector_copy(target + first, start, count)
+        }
+        if last > 0 {
+            unsafe (target + first + count).copyMemory(from: after.utf8Start, byteCount: last)
+        }
+        unsafe header.pointee.end = end &+ first &+ count &+ last
+        return true
+    }
+
     /// Appends the lowest `count` bytes of `word`, which are 8 at most, the lowest first; `false`, with nothing appended, when
     /// there is no room for eight.
     @inlinable @discardableResult public mutating func append(word: UInt64, count: Int) -> Bool {

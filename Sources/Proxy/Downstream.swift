@@ -30,6 +30,9 @@ struct Downstream: ~Copyable {
     let listenerLabel: Int32
     /// Who is at the other end: of the socket, or of the proxy in front that said so before its first byte.
     private(set) var peer: SocketAddress
+    /// The address of `peer`, as every request of the connection tells it to a service; `unknown` where there is none (RFC 7239
+    /// §6.2).
+    private(set) var peerText = ShortText()
     private(set) var hasTLS: Bool
     /// Whether the client has shown a certificate, which was verified.
     private(set) var hasIdentity = false
@@ -123,6 +126,13 @@ struct Downstream: ~Copyable {
     /// The proxy in front has spoken: from here on the connection is `client`'s, if it named one.
     mutating func take(client: SocketAddress?) {
         if let client { peer = client } else { isUnnamed = true }
+    }
+
+    /// Writes down who `peer` is, by way of an empty `scratch`.
+    mutating func notePeer(_ scratch: inout Block) {
+        if peer.isUnix { scratch.append("unknown") } else { peer.appendText(to: &scratch) }
+        // No address is longer than 45 bytes.
+        peerText = ShortText(scratch.bytes) ?? ShortText()
     }
 
     /// Begins what the listener speaks; bytes that have come already are its own.

@@ -248,6 +248,8 @@ public struct Snapshot: ~Copyable, Sendable {
     /// How many bits of an IPv6 address are one client.
     let clientBits: UInt8
     let requestIDField: FixedArray<UInt8>
+    /// The same with a colon and a space behind it, as a head of HTTP/1 says it.
+    let requestIDStart: FixedArray<UInt8>
     let requestIDAcceptance: RequestIDAcceptance
     let echoesRequestID: Bool
     let tracing: TraceHandling
@@ -282,6 +284,7 @@ public struct Snapshot: ~Copyable, Sendable {
         self.trustedProxies = FixedArray(trustedProxies)
         clientBits = UInt8(clamping: min(ipv6PrefixBits, 128))
         self.requestIDField = FixedArray(requestIDField)
+        requestIDStart = FixedArray(requestIDField + Array(": ".utf8))
         self.requestIDAcceptance = requestIDAcceptance
         self.echoesRequestID = echoesRequestID
         self.tracing = tracing

@@ -133,6 +133,8 @@ extension Worker {
     /// Counts the connection of a client who is known now, and begins what its listener speaks. `false`, with nothing
     /// counted, when it may not stay.
     private mutating func welcome(_ id: SlabID, listener: Int, _ loop: inout EventLoop) -> Bool {
+        lineBlock.removeAll()
+        downstreams[id].notePeer(&lineBlock)
         let peer = downstreams[id].peer
         // Behind a trusted proxy many clients share its connections; who has no address cannot be told from another.
         if !peer.isUnix, !snapshots[current].trusts(peer) {

@@ -40,7 +40,9 @@ extension Worker {
         }
 
         let stripped = snapshots[current].routes[route].strippedBytes
-        if usesPathBlock {
+        if stripped == 0, !usesPathBlock, let line = requestHead.line {
+            writer.requestLine(bytes[line])
+        } else if usesPathBlock {
             Worker.writeLine(&writer, requestHead, path: pathBlock.bytes, stripped: stripped, bytes)
         } else {
             Worker.writeLine(&writer, requestHead, path: bytes[requestHead.path], stripped: stripped, bytes)
@@ -58,22 +60,20 @@ extension Worker {
         }
         exchanges[id].endpointChoice = choice
         if snapshots[current].routes[route].preservesHost, !requestHead.authority.isEmpty {
-            writer.bytes(bytes[requestHead.authority])
+            writer.text("", bytes[requestHead.authority], "\r\n")
         } else {
-            writer.bytes(snapshots[current].services[service].endpoints[choice].authority.span)
-            exchanges[id].hostValue = ByteRange(start: hostStart, end: writer.byteCount)
+            writer.text("", snapshots[current].services[service].endpoints[choice].authority.span, "\r\n")
+            let count = snapshots[current].services[service].endpoints[choice].authority.count
+            exchanges[id].hostValue = ByteRange(start: hostStart, end: hostStart + count)
         }
-        writer.text("\r\n")
         writer.fields(requestHead.fields, of: bytes, isText: exchanges[id].stream == nil)
         if isEdited { snapshots[snapshot].routes[route].requestEdits.write(to: &writer) }
         // Calls of gRPC fail without it; it is about this connection, so it is ours to say (RFC 9110 §10.1.4).
         if wantsTrailers { writer.text("TE: trailers\r\n") }
-        writeForwarding(&writer, id, bytes, peer: peer, isTrusted: isTrusted)
+        writeForwarding(&writer, exchanges[id].downstream, bytes, isV6: peer.isV6, isTrusted: isTrusted)
         if hasIdentity { downstreams[exchanges[id].downstream].writeIdentity(to: &writer) }
-        writer.bytes(snapshots[current].requestIDField.span)
-        writer.text(": ")
-        writer.bytes(exchanges[id].note.bytes[exchanges[id].facts.requestID])
-        writer.text("\r\n")
+        writer.bytes(snapshots[current].requestIDStart.span)
+        writer.text("", exchanges[id].note.bytes[exchanges[id].facts.requestID], "\r\n")
         if beginsTrace { writeTrace(&writer, id) }
         if let entry { writeClaims(&writer, issuer: snapshots[current].routes[route].issuer, entry) }
         switch requestHead.framing {
@@ -155,69 +155,6 @@ extension Worker {
             }
         }
         return seesTrace
-    }
-
-    /// `X-Forwarded-*` and `Forwarded` (RFC 7239). From a trusted proxy the lists go on with its address behind them;
-    /// from anybody else they begin anew.
-    @inline(__always) private mutating func writeForwarding(
-        _ writer: inout HeadWriter, _ id: SlabID, _ bytes: RawSpan, peer: SocketAddress, isTrusted: Bool
-    ) {
-        lineBlock.removeAll()
-        // RFC 7239 §6.2: who has no address is said to be unknown.
-        if peer.isUnix { lineBlock.append("unknown") } else { peer.appendText(to: &lineBlock) }
-        let isEncrypted = downstreams[exchanges[id].downstream].hasTLS
-        writer.text("X-Forwarded-For: ")
-        if isTrusted { writeList(&writer, .xForwardedFor, bytes) }
-        writer.bytes(lineBlock.bytes)
-        if isTrusted, let proto = lastLine(.xForwardedProto) {
-            writer.text("\r\nX-Forwarded-Proto: ")
-            writer.bytes(bytes[proto])
-        } else if isEncrypted {
-            writer.text("\r\nX-Forwarded-Proto: https")
-        } else {
-            writer.text("\r\nX-Forwarded-Proto: http")
-        }
-        // HTTP/1.0 knows requests without a host; of those nothing is said.
-        let host = isTrusted ? lastLine(.xForwardedHost) ?? requestHead.authority : requestHead.authority
-        if !host.isEmpty {
-            writer.text("\r\nX-Forwarded-Host: ")
-            writer.bytes(bytes[host])
-        }
-        writer.text("\r\nForwarded: ")
-        if isTrusted { writeList(&writer, .forwarded, bytes) }
-        // An IPv6 address has colons, which want quotes and brackets (RFC 7239 §6).
-        if peer.isV6 { writer.text("for=\"[") } else { writer.text("for=") }
-        writer.bytes(lineBlock.bytes)
-        if peer.isV6 { writer.text("]\"") }
-        if isEncrypted { writer.text(";proto=https") } else { writer.text(";proto=http") }
-        if requestHead.authority.isEmpty {
-            writer.text("\r\n")
-        } else {
-            writer.text(";host=\"")
-            writer.bytes(bytes[requestHead.authority])
-            writer.text("\"\r\n")
-        }
-    }
-
-    /// The values of all lines of that name, joined, with a comma behind.
-    private mutating func writeList(_ writer: inout HeadWriter, _ known: KnownField, _ bytes: RawSpan) {
-        for index in 0..<requestHead.fields.count
-        where requestHead.fields[index].known == known && !requestHead.fields[index].value.isEmpty {
-            // Behind a quoted string that is still open our own element would be a part of that string.
-            if known == .forwarded, !ForwardedFields.isValid(requestHead.fields[index].value, of: bytes) {
-                continue
-            }
-            writer.bytes(bytes[requestHead.fields[index].value])
-            writer.text(", ")
-        }
-    }
-
-    private mutating func lastLine(_ known: KnownField) -> ByteRange? {
-        var found: ByteRange?
-        for index in 0..<requestHead.fields.count where requestHead.fields[index].known == known {
-            found = requestHead.fields[index].value
-        }
-        return found
     }
 
     private mutating func writeClaims(_ writer: inout HeadWriter, issuer: Int, _ entry: TokenEntryID) {

@@ -57,6 +57,28 @@ private func forwarded(
         #expect(none?.hasPrefix("GET / HTTP/1.1\r\nHost: a\r\nX-") == true)
     }
 
+    @Test(
+        "a target that is path and query alone is written as it stands with its method",
+        arguments: [
+            ("GET /p?q=? HTTP/1.1\r\nHost: a\r\n\r\n", "GET /p?q=?"),
+            ("\r\nBREW / HTTP/1.0\r\n\r\n", "BREW /"), ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS *"),
+            ("GET /? HTTP/1.1\r\nHost: a\r\n\r\n", "GET /?"),
+            ("GET http://a/p HTTP/1.1\r\nHost: a\r\n\r\n", nil),
+            ("GET http://a HTTP/1.1\r\nHost: a\r\n\r\n", nil),
+        ])
+    func line(text: String, expected: String?) {
+        let bytes = Array(text.utf8)
+        var head = RequestHead(fieldCapacity: 100)
+        var scanned = 0
+        let step = RequestParser.parse(bytes.rawSpan, limits: testLimits, scanned: &scanned, into: &head)
+        #expect(step == .complete(byteCount: bytes.count))
+        let line = head.line.map { bytes.rawSpan[$0].text }
+        #expect(line == expected)
+        head.version = .http2
+        let isNone = head.line == nil
+        #expect(isNone)
+    }
+
     @Test("a head that does not fit its block is refused whole, wherever it ends")
     func overrun() {
         let full = forwarded(Self.head) { _, _ in }?.utf8.count ?? 0
