@@ -37,8 +37,29 @@ public enum PathForm {
     @inlinable public static func normalize(_ raw: RawSpan, mergeSlashes: Bool, into block: inout Block)
         -> PathAnswer
     {
-        if isPlain(raw) { return .unchanged }
+        normalize(ByteRange(start: 0, end: raw.byteCount), of: raw, mergeSlashes: mergeSlashes, into: &block)
+    }
+
+    /// The same for the path that is `range` of `bytes`; looks past the path when bytes are there.
+    @inlinable @inline(__always) public static func normalize(
+        _ range: ByteRange, of bytes: RawSpan, mergeSlashes: Bool, into block: inout Block
+    ) -> PathAnswer {
+        let raw = bytes[range]
+        if isPlain(range, of: bytes) { return .unchanged }
         return rewrite(raw, mergeSlashes: mergeSlashes, into: &block)
+    }
+
+    /// Whether nothing in the path needs a closer look; as below, sixteen bytes at a time.
+    @inlinable @inline(__always) static func isPlain(_ range: ByteRange, of bytes: RawSpan) -> Bool {
+        guard !range.isEmpty, bytes[range.lowerBound] == 0x2f else { return false }
+        let end = range.upperBound
+        var offset = range.lowerBound &+ 1
+        while offset < end {
+            guard let place = bytes.notPlainPath(in16: offset) else { return isPlain(bytes[range]) }
+            if place < 16 { return offset &+ place >= end }
+            offset &+= 16
+        }
+        return true
     }
 
     /// Whether nothing in `raw` needs a closer look: no percent-encoding, no byte to refuse, no `/` before `/` or `.`.

@@ -31,6 +31,16 @@ extension RawSpan {
         }
     }
 
+    /// The first at which a path is no longer surely in normal form: a byte that may not stand in one, `?`, `%`, `\`, or a `/` or `.`
+    /// behind a `/`. One byte must stand before the sixteen.
+    @inlinable @inline(__always) public func notPlainPath(in16 offset: Int) -> Int? {
+        guard offset > 0, holds16(offset) else { return nil }
+        return unsafe withUnsafeBytes { bytes in
+            guard let base = bytes.baseAddress else { return nil }
+            return unsafe Int(cvector_not_plain_in_16(base + offset))
+        }
+    }
+
     @inlinable @inline(__always) func holds16(_ offset: Int) -> Bool {
         offset >= 0 && offset <= byteCount &- 16
     }

@@ -143,7 +143,7 @@ extension Worker {
             return false
         }
         let merges = snapshots[current].http.mergesSlashes
-        switch PathForm.normalize(bytes[requestHead.path], mergeSlashes: merges, into: &pathBlock) {
+        switch PathForm.normalize(requestHead.path, of: bytes, mergeSlashes: merges, into: &pathBlock) {
         case .unchanged: return false
         case .rewritten: return true
         case .refused: return nil

@@ -99,6 +99,35 @@ private func normal(_ path: String, merge: Bool = true) -> (PathAnswer, String) 
         }
     }
 
+    @Test("what stands around a path changes nothing, whatever byte stands where in it")
+    func surrounded() {
+        let pool = BlockPool(blockBytes: 1024, limit: 1)
+        guard var block = pool.take() else { return }
+        var differing: [String] = []
+        for length in [1, 2, 7, 15, 16, 17, 18, 31, 32, 33, 34, 49] {
+            for place in 0..<length {
+                for byte in UInt8.min...UInt8.max {
+                    var path = Array(repeating: UInt8(ascii: "a"), count: length)
+                    path[0] = UInt8(ascii: "/")
+                    if place > 0 { path[place - 1] = UInt8(ascii: "/") }
+                    path[place] = byte
+                    let alone = PathForm.normalize(path.rawSpan, mergeSlashes: true, into: &block)
+                    let written = alone == .rewritten ? block.bytes.array : []
+                    // Behind a path of HTTP/1 comes a space; what is behind one of HTTP/2 may be anything.
+                    for behind in [" HTTP/1.1\r\nHost: a\r\n\r\n", "/../%00#?\\.......", "ab"] {
+                        let all = Array("GET ".utf8) + path + Array(behind.utf8)
+                        let range = ByteRange(start: 4, end: 4 + length)
+                        let within = PathForm.normalize(
+                            range, of: all.rawSpan, mergeSlashes: true, into: &block)
+                        let isSame = within == alone && (within != .rewritten || block.bytes.array == written)
+                        if !isSame { differing.append("\(byte) at \(place) of \(length)") }
+                    }
+                }
+            }
+        }
+        #expect(differing == [])
+    }
+
     @Test("a path longer than the block is refused")
     func long() {
         let answer = normal("/./" + String(repeating: "a", count: 1000))

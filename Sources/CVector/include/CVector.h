@@ -113,6 +113,16 @@ static inline size_t cvector_not_target_in_16(const void *text, uint8_t stop) {
                          (cvector_bytes)(bytes == stop));
 }
 
+// Of sixteen bytes, which another stands before, the offset of the first at which a path is no longer surely in normal form: what may
+// not stand in one, `?`, `%` and `\\`, and `/` or `.` behind a `/`; 16 when there is none.
+static inline size_t cvector_not_plain_in_16(const void *text) {
+    cvector_bytes bytes = cvector_load(text), before = cvector_load((const char *)text - 1);
+    cvector_bytes odd = (cvector_bytes)((cvector_bytes)(bytes - 0x21) >= 0x5e) | (cvector_bytes)(bytes == '#') |
+                        (cvector_bytes)(bytes == '?') | (cvector_bytes)(bytes == '%') | (cvector_bytes)(bytes == '\\');
+    // `.` and `/` differ in one bit.
+    return cvector_first(odd | ((cvector_bytes)(before == '/') & (cvector_bytes)((bytes | 1) == '/')));
+}
+
 // The offset of the first control byte other than tab; `count` when there is none.
 static inline size_t cvector_first_control(const void *text, size_t count) {
     const uint8_t *from = (const uint8_t *)text;
