@@ -1,4 +1,5 @@
-import CVector
+// Public, so that what is inlined elsewhere may call it.
+public import CVector
 
 /// A range of bytes in some buffer, as offsets. Holds no reference: whoever owns the buffer says what it means.
 @frozen public struct ByteRange: Equatable, Sendable {
@@ -241,6 +242,14 @@ extension UInt64 {
         // The top bit of a byte is set where the byte is at or past `A`, and where it is past `Z`.
         let isLetter = (low &+ (0x80 &- 0x41) &* ones) & ~(low &+ (0x7f &- 0x5a) &* ones)
         return self | (isLetter & ~self & (0x80 &* ones)) &>> 2
+    }
+}
+
+extension UInt64 {
+    /// The sixteen hexadecimal digits of the number, in lower case: each half with its first character in the lowest byte.
+    @inlinable @inline(__always) public var hexadecimal: (first: UInt64, last: UInt64) {
+        let digits = cvector_hexadecimal(self)
+        return (digits.first, digits.last)
     }
 }
 

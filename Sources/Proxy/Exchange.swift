@@ -5,6 +5,7 @@ import LinuxIO
 import Memory
 import RateLimit
 import Reactor
+import Telemetry
 import Upstreams
 
 /// How the body of an answer is written to the client.
@@ -248,6 +249,14 @@ struct Exchange: ~Copyable {
             from: &input, to: &output, trailers: &responseTrailers, pool: pool, limit: limit)
         if step == .ended, dropsResponseTrailers { responseTrailers.removeAll() }
         return step
+    }
+
+    /// Appends the id that was made for the exchange to the note.
+    @inline(__always) mutating func keepRequestID(_ identity: CorrelationID) {
+        let start = note.byteCount
+        // Nothing stands in the note before it, so that there is room.
+        note.append("", identity.bytes, "")
+        facts.requestID = ByteRange(start: start, end: note.byteCount)
     }
 
     /// Appends at most `limit` bytes of `text` to the note; says where they are.

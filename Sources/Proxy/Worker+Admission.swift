@@ -251,7 +251,7 @@ extension Worker {
         identityCount &+= 1
         let identity = identities.next(
             wallMilliseconds: wall / 1_000_000, random: identityHash.hash64(word: identityCount))
-        exchanges[id].facts.requestID = exchanges[id].keep(identity.bytes, limit: 36)
+        exchanges[id].keepRequestID(identity)
     }
 
     /// Copies what the exchange needs of the plan for as long as it lives.

@@ -59,27 +59,15 @@ public struct CorrelationIDMaker: Sendable {
 
     /// The words of the text, 8-4-4-4-12: the first character in the lowest byte.
     private static func text(_ high: UInt64, _ low: UInt64) -> InlineArray<5, UInt64> {
-        let first = digits(high &>> 32)
-        let second = digits(high & 0xffff_ffff)
-        let third = digits(low &>> 32)
-        let fourth = digits(low & 0xffff_ffff)
+        let (first, second) = high.hexadecimal
+        let (third, fourth) = low.hexadecimal
         let dash = UInt64(UInt8(ascii: "-"))
         return [
-            first.littleEndian,
-            (dash | (second & 0xffff_ffff) &<< 8 | dash &<< 40 | (second &>> 32) &<< 48).littleEndian,
-            (second &>> 48 | dash &<< 16 | (third & 0xffff_ffff) &<< 24 | dash &<< 56).littleEndian,
-            (third &>> 32 | fourth &<< 32).littleEndian,
-            (fourth &>> 32).littleEndian,
+            first,
+            dash | (second & 0xffff_ffff) &<< 8 | dash &<< 40 | (second &>> 32) &<< 48,
+            second &>> 48 | dash &<< 16 | (third & 0xffff_ffff) &<< 24 | dash &<< 56,
+            third &>> 32 | fourth &<< 32,
+            fourth &>> 32,
         ]
-    }
-
-    /// 32 bits as eight hexadecimal digits, the highest in the lowest byte.
-    private static func digits(_ value: UInt64) -> UInt64 {
-        var spread = (value &<< 16 | value) & 0x0000_ffff_0000_ffff
-        spread = (spread &<< 8 | spread) & 0x00ff_00ff_00ff_00ff
-        spread = (spread &<< 4 | spread) & 0x0f0f_0f0f_0f0f_0f0f
-        // A byte of ten or more carries into its fifth bit, and becomes a letter.
-        let isLetter = (spread &+ 0x0606_0606_0606_0606) &>> 4 & 0x0101_0101_0101_0101
-        return (spread &+ 0x3030_3030_3030_3030 &+ isLetter &* 0x27).byteSwapped
     }
 }

@@ -63,4 +63,15 @@ import Testing
         let empty = ShortText().byteCount
         #expect(empty == 0)
     }
+
+    @Test(
+        "a number is told in sixteen hexadecimal digits",
+        arguments: [0, 1, 0x0123_4567_89ab_cdef, UInt64.max])
+    func hexadecimal(number: UInt64) {
+        let digits = number.hexadecimal
+        let words: InlineArray<2, UInt64> = [digits.first, digits.last]
+        let plain = String(number, radix: 16)
+        let text = words.rawSpan.text
+        #expect(text == String(repeating: "0", count: 16 - plain.count) + plain)
+    }
 }

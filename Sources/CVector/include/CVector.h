@@ -145,6 +145,18 @@ static inline size_t cvector_first_control(const void *text, size_t count) {
     return count;
 }
 
+// The sixteen hexadecimal digits of a number, the highest in the lowest byte of `first`.
+typedef struct { uint64_t first, last; } cvector_digits;
+
+static inline cvector_digits cvector_hexadecimal(uint64_t number) {
+    cvector_pair pair = {__builtin_bswap64(number), 0};
+    cvector_bytes bytes = (cvector_bytes)pair;
+    cvector_bytes high = bytes >> 4, low = bytes & 15;
+    cvector_bytes nibbles = __builtin_shufflevector(high, low, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    cvector_pair digits = (cvector_pair)(nibbles + '0' + ((cvector_bytes)(nibbles > 9) & ('a' - '0' - 10)));
+    return (cvector_digits){digits[0], digits[1]};
+}
+
 // The six bits each of sixteen characters of base64url (RFC 4648 section 5); what is outside the alphabet sets bits of `invalid`.
 static inline cvector_bytes cvector_sixes(const uint8_t *text, cvector_bytes *invalid) {
     cvector_bytes characters;
