@@ -34,6 +34,15 @@ public enum RequestParser {
         if let error = RequestLine.parse(bytes, &cursor, limit: limits.requestLine, into: &head) {
             return stopped(error, bytes, limits, &scanned)
         }
+        return fields(bytes, cursor, limits, &scanned, into: &head)
+    }
+
+    /// Parses what follows the request line, from `start` on. On its own, so that the compiler puts the parser of lines into the loop.
+    private static func fields(
+        _ bytes: RawSpan, _ start: Int, _ limits: HeadLimits, _ scanned: inout Int,
+        into head: inout RequestHead
+    ) -> HeadStep {
+        var cursor = start
         var facts = RequestFacts()
         while true {
             var line = FieldLine()

@@ -255,18 +255,19 @@ extension Worker {
         var inbound = ByteQueue()
         swap(&inbound, &downstreams[id].inbound)
         var scanned = Int(downstreams[id].scannedBytes)
-        requestHead.reset()
+        // A first look does it anyhow.
+        if scanned > 0 { requestHead.reset() }
         let limits = snapshots[current].http.limits
         var step = RequestParser.parse(
             inbound.firstBytes, limits: limits, scanned: &scanned, into: &requestHead)
-        if step == .incomplete, !inbound.isContiguous {
+        if case .incomplete = step, !inbound.isContiguous {
             // The head straddles blocks. What stands behind it may be more than any block holds.
             let isGathered = inbound.gatherFirst(in: largeBlocks)
             if isGathered {
                 step = RequestParser.parse(
                     inbound.firstBytes, limits: limits, scanned: &scanned, into: &requestHead)
             }
-            if step == .incomplete, !isGathered || !inbound.isContiguous {
+            if case .incomplete = step, !isGathered || !inbound.isContiguous {
                 // More than a large block holds is over every limit of a head.
                 swap(&inbound, &downstreams[id].inbound)
                 refuseHead(isGathered ? .headTooLarge : .overloaded, on: id, &loop)

@@ -16,11 +16,9 @@ public enum TraceHandling: UInt8, Sendable {
 extension Worker {
     /// Whether a field is one of the two that tell of a trace.
     @inline(__always) func isTrace(_ name: RawSpan) -> Bool {
-        switch name.byteCount {
-        case 10: name.equalsIgnoringCase("tracestate")
-        case 11: name.equalsIgnoringCase("traceparent")
-        default: false
-        }
+        // User-Agent is as long as one of them.
+        guard name.byteCount == 10 || name.byteCount == 11, name[0] | 0x20 == 0x74 else { return false }
+        return name.equalsIgnoringCase("tracestate") || name.equalsIgnoringCase("traceparent")
     }
 
     /// Decides about the trace fields of a request that has some, or should have. `true` when one is to be written anew.
