@@ -27,6 +27,9 @@ public struct TimerWheel: ~Copyable {
     /// A bit for each word of `occupied` that is not zero: each turn of the loop asks for the next timer.
     private var words: UInt64 = 0
     private var current: UInt64
+    /// The tick of the first occupied slot behind `current`; 0 when that has to be looked for. Each turn of the loop asks, and
+    /// most turns neither set a timer nor let one fire.
+    private var nextTick: UInt64 = 0
 
     /// Room for `capacity` timers; memory is touched as they are used. `now` in nanoseconds.
     public init(capacity: Int, now: UInt64) {
@@ -46,6 +49,9 @@ public struct TimerWheel: ~Copyable {
         let list = Int(truncatingIfNeeded: tick & UInt64(TimerWheel.slots - 1))
         let id = nodes.insert(TimerNode(token: token, tick: tick, list: list))
         link(id, to: list)
+        // One that is further away than a turn of the wheel is looked at before.
+        let distance = (tick &- current &- 1) & UInt64(TimerWheel.slots - 1)
+        if nextTick != 0 { nextTick = min(nextTick, current &+ 1 &+ distance) }
         return id
     }
 
@@ -75,6 +81,7 @@ public struct TimerWheel: ~Copyable {
             }
         }
         current = target
+        if nextTick <= target { nextTick = 0 }
     }
 
     /// Takes one timer that is due.
@@ -86,10 +93,11 @@ public struct TimerWheel: ~Copyable {
     }
 
     /// Milliseconds until something may be due; -1 when no timer is set.
-    public func milliseconds(from now: UInt64) -> Int32 {
+    public mutating func milliseconds(from now: UInt64) -> Int32 {
         guard nodes.count > 0 else { return -1 }
         guard heads[TimerWheel.due].isNone else { return 0 }
-        let next = nextOccupied()
+        if nextTick == 0 { nextTick = nextOccupied() }
+        let next = nextTick
         let nanoseconds = (next &<< TimerWheel.tickShift) &- min(now, next &<< TimerWheel.tickShift)
         return Int32(truncatingIfNeeded: min(nanoseconds / 1_000_000 + 1, 60_000))
     }
@@ -131,6 +139,7 @@ public struct TimerWheel: ~Copyable {
         if previous.isNone { heads[list] = next } else { nodes[previous].next = next }
         if !next.isNone { nodes[next].previous = previous }
         guard list < TimerWheel.slots, heads[list].isNone else { return }
+        nextTick = 0
         let word = list &>> 6
         occupied[word] &= ~(1 &<< UInt64(list & 63))
         if occupied[word] == 0 { words &= ~(1 &<< UInt64(word)) }

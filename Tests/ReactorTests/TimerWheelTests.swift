@@ -123,6 +123,41 @@ private let second: UInt64 = 1_000_000_000
         #expect(wheel.milliseconds(from: now) == -1)
     }
 
+    @Test("so does one that sets and cancels timers between, and is woken early", arguments: 1...20)
+    func busy(seed: Int) {
+        var dice = Dice(seed: UInt64(seed))
+        var now = dice.roll(below: 1 << 45)
+        var wheel = TimerWheel(capacity: 64, now: now)
+        var model: [UInt64: Expected] = [:]
+        for word in 0..<4000 {
+            switch dice.roll(below: 4) {
+            case 0:
+                // Near, on the other side of the wheel, and past a turn of it.
+                let range = [second / 10, 30 * second, 90 * second][Int(dice.roll(below: 3))]
+                let deadline = now + dice.roll(below: range)
+                guard let id = wheel.schedule(Token(word: UInt64(word)), at: deadline) else { continue }
+                model[UInt64(word)] = Expected(id: id, deadline: deadline, setAt: now)
+            case 1:
+                guard let (key, timer) = model.min(by: { $0.key < $1.key }) else { continue }
+                wheel.cancel(timer.id)
+                model[key] = nil
+            default:
+                let milliseconds = wheel.milliseconds(from: now)
+                #expect((milliseconds < 0) == model.isEmpty)
+                let sleep = UInt64(max(milliseconds, 0)) * 1_000_000
+                now += dice.roll(below: 2) == 0 ? sleep : dice.roll(below: sleep + 1)
+                wheel.advance(to: now)
+                while let token = wheel.popDue() {
+                    guard let timer = model.removeValue(forKey: token.word) else {
+                        Issue.record("a timer fired that was not set")
+                        continue
+                    }
+                    #expect(timer.deadline <= now && now <= timer.deadline + tick + 1_000_000)
+                }
+            }
+        }
+    }
+
     @Test("one that is due and not yet taken lets the loop not sleep, and can still be cancelled") func due()
     {
         var wheel = TimerWheel(capacity: 4, now: 0)
