@@ -46,7 +46,7 @@ extension ListCursor {
     case repeated
 
     /// What one field value says.
-    @inlinable public init(_ value: RawSpan) {
+    @inlinable @inline(__always) public init(_ value: RawSpan) {
         // 18 digits cannot overflow an Int; nobody sends an exabyte.
         guard value.byteCount >= 1, value.byteCount <= 18 else {
             self = .malformed

@@ -234,7 +234,7 @@
     /// Lets `fill` write behind the last byte: into the last block's room if that is at least `minimum`, else into a
     /// fresh block. It returns how many bytes it wrote; a fresh block that got none goes back. `nil` when the pool is
     /// exhausted and `fill` was not called. For rooms that call C.
-    @inlinable @unsafe public mutating func fillUnsafely(
+    @inlinable @inline(__always) @unsafe public mutating func fillUnsafely(
         minimum: Int, from pool: borrowing BlockPool, _ fill: (UnsafeMutableRawBufferPointer) -> Int
     ) -> Int? {
         if tailRoom < minimum || blocks == 0 {

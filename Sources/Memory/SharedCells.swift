@@ -96,6 +96,14 @@ func immortal(byteCount: Int) -> UnsafeMutableRawPointer {
         unsafe base[index].store(base[index].load(ordering: .relaxed) &+ value, ordering: .relaxed)
     }
 
+    /// Adds to three that follow each other; only the owning thread may.
+    @inlinable public func add(_ first: Int, _ second: Int, _ third: Int, from index: Int) {
+        precondition(index >= 0 && index < count &- 2)
+        unsafe base[index].store(base[index].load(ordering: .relaxed) &+ first, ordering: .relaxed)
+        unsafe base[index &+ 1].store(base[index &+ 1].load(ordering: .relaxed) &+ second, ordering: .relaxed)
+        unsafe base[index &+ 2].store(base[index &+ 2].load(ordering: .relaxed) &+ third, ordering: .relaxed)
+    }
+
     @inlinable public func load(_ index: Int) -> Int {
         precondition(index >= 0 && index < count)
         return unsafe base[index].load(ordering: .relaxed)

@@ -140,26 +140,28 @@ extension Worker {
                 _ = pools.close(id, &loop)
                 return
             }
-            let phase = exchanges[exchange].machine.phase
-            if phase != .waiting || !pools.connections[id].inbound.isEmpty {
-                switch phase {
-                case .waiting:
-                    if pools.connections[id].sentBytes == 0 {
-                        // An answer to nothing: it was on its way before our request was, and is not the client's.
-                        pools.connections[id].inbound.removeAll()
-                        upstreamEnded(id, exchange, isClean: false, &loop)
-                        return
-                    }
-                    readResponseHead(exchange, id, &loop)
-                case .streaming: pumpResponse(exchange, id, &loop)
-                case .tunnelling: pumpTunnelDown(exchange, id, &loop)
-                case .leasing, .finished: break
-                }
-                guard pools.connections.contains(id), pools.connections[id].phase == .leased,
-                    pools.connections[id].holder == exchange, exchanges.contains(exchange)
-                else { return }
-                if exchanges[exchange].isResponsePaused { return }
+            if exchanges[exchange].machine.phase == .waiting, pools.connections[id].inbound.isEmpty {
+                // Nearly always the head is what has come.
+                guard readUpstream(id, exchange, &loop) else { return }
+                if pools.connections[id].inbound.isEmpty { continue }
             }
+            switch exchanges[exchange].machine.phase {
+            case .waiting:
+                if pools.connections[id].sentBytes == 0 {
+                    // An answer to nothing: it was on its way before our request was, and is not the client's.
+                    pools.connections[id].inbound.removeAll()
+                    upstreamEnded(id, exchange, isClean: false, &loop)
+                    return
+                }
+                readResponseHead(exchange, id, &loop)
+            case .streaming: pumpResponse(exchange, id, &loop)
+            case .tunnelling: pumpTunnelDown(exchange, id, &loop)
+            case .leasing, .finished: break
+            }
+            guard pools.connections.contains(id), pools.connections[id].phase == .leased,
+                pools.connections[id].holder == exchange, exchanges.contains(exchange)
+            else { return }
+            if exchanges[exchange].isResponsePaused { return }
             guard readUpstream(id, exchange, &loop) else { return }
         }
     }

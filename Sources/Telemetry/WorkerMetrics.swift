@@ -26,9 +26,7 @@ public import Memory
         if reason != AccessRecord.noReason {
             counters.add(1, at: start &+ Layout.reasons &+ min(Int(reason), Self.reasonCapacity &- 1))
         }
-        counters.add(bytesIn, at: start &+ Layout.bytesIn)
-        counters.add(bytesOut, at: start &+ Layout.bytesOut)
-        counters.add(durationMicroseconds, at: start &+ Layout.durationSum)
+        counters.add(bytesIn, bytesOut, durationMicroseconds, from: start &+ Layout.bytesIn)
         counters.add(1, at: start &+ Layout.buckets &+ LatencyBuckets.bucket(of: durationMicroseconds))
     }
 
@@ -67,6 +65,7 @@ public import Memory
         @inlinable static var header: Int { 48 }
         // Within a route's counters, which begin with the statuses.
         @inlinable static var reasons: Int { 64 }
+        // Three that are added to at once, in this order.
         @inlinable static var bytesIn: Int { 128 }
         @inlinable static var bytesOut: Int { 129 }
         @inlinable static var durationSum: Int { 130 }

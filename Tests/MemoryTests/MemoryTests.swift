@@ -352,6 +352,13 @@ import Testing
         #expect(again.original.first == 1 && table.load(2).second == 2)
     }
 
+    @Test("three counters that follow each other are added to, and no other") func three() {
+        let block = CounterBlock(count: 5)
+        block.add(1, 2, 3, from: 0)
+        block.add(10, 20, 30, from: 2)
+        #expect((0..<5).map { block.load($0) } == [1, 2, 13, 20, 30])
+    }
+
     @Test("the words of a pair can be looked at alone") func words() {
         let table = WordPairTable(count: 8)
         _ = table.exchange(5, from: WordPair(first: 0, second: 0), to: WordPair(first: 7, second: 9))
