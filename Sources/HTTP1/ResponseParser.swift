@@ -130,7 +130,7 @@ struct ResponseFacts {
     var transferCoding = TransferCoding.absent
     var connection = ConnectionOptions()
 
-    mutating func note(_ line: FieldLine, _ bytes: RawSpan) {
+    @inline(__always) mutating func note(_ line: FieldLine, _ bytes: RawSpan) {
         switch line.known {
         case .contentLength:
             contentLength =

@@ -26,8 +26,11 @@
     }
 
     /// Gives all blocks back, used or not.
-    @inlinable public mutating func removeAll() {
-        guard let first = unsafe head else { return }
+    @inlinable @inline(__always) public mutating func removeAll() {
+        if let first = unsafe head { unsafe removeAll(from: first) }
+    }
+
+    @inlinable mutating func removeAll(from first: UnsafeMutablePointer<BlockHeader>) {
         if blocks == 1 { unsafe BlockPool.giveBack(first) } else { unsafe ByteQueue.release(first) }
         unsafe head = nil
         unsafe tail = nil

@@ -442,7 +442,7 @@ extension Worker {
         downstreams[id].isDirty = false
         guard !downstreams[id].isBlocked else { return }
         var written = 0
-        while true {
+        writing: while true {
             if !downstreams[id].saysAsItIs {
                 guard fillSocketQueue(id, &loop), downstreams.contains(id) else { return }
             }
@@ -458,10 +458,7 @@ extension Worker {
                     return
                 }
                 // Nothing is behind what such a connection has said.
-                if downstreams[id].saysAsItIs, downstreams[id].plaintext.isEmpty {
-                    flushed(id, &loop)
-                    return
-                }
+                if downstreams[id].saysAsItIs, downstreams[id].plaintext.isEmpty { break writing }
             case .wouldBlock, .outOfBlocks, .ended:
                 block(id, written: written, &loop)
                 return
@@ -530,7 +527,7 @@ extension Worker {
     }
 
     /// The kernel has everything: sources that waited go on, and what was to end ends.
-    private mutating func flushed(_ id: SlabID, _ loop: inout EventLoop) {
+    @inline(__always) private mutating func flushed(_ id: SlabID, _ loop: inout EventLoop) {
         // What lies in the kernel alone holds nothing of ours.
         downstreams[id].takenMark = -1
         if downstreams[id].closesAfterFlush {

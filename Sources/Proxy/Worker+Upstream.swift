@@ -302,6 +302,7 @@ extension Worker {
                         return
                     }
                     if isWhole {
+                        inbound.removeAll()
                         exchanges[exchange].facts.bytesOut = bodyBytes
                         answerEnded(exchange, &loop)
                         return

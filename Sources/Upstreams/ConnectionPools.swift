@@ -336,7 +336,7 @@ public struct ConnectionPools: ~Copyable {
         return services[connections[id].service].waiting.count > 0
     }
 
-    private mutating func unlinkIdle(_ id: SlabID) {
+    @inline(__always) private mutating func unlinkIdle(_ id: SlabID) {
         let endpoint = connections[id].endpoint
         endpoints[endpoint].firstIdle = unlink(id, first: endpoints[endpoint].firstIdle)
         endpoints[endpoint].idleCount &-= 1
@@ -352,7 +352,7 @@ public struct ConnectionPools: ~Copyable {
     }
 
     /// Takes a connection out of a list; returns what is the first of it now.
-    mutating func unlink(_ id: SlabID, first: SlabID) -> SlabID {
+    @inline(__always) mutating func unlink(_ id: SlabID, first: SlabID) -> SlabID {
         let previous = connections[id].previous
         let next = connections[id].next
         if !previous.isNone { connections[previous].next = next }
