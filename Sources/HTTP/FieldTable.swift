@@ -8,6 +8,9 @@ public import Memory
     case proxyAuthenticate, proxyAuthorization, proxyConnection, server, te, trailer, transferEncoding,
         upgrade
     case via, xForwardedFor, xForwardedHost, xForwardedProto
+
+    /// Its place in a set of meanings.
+    @inlinable @inline(__always) var bit: UInt32 { 1 &<< UInt32(rawValue) }
 }
 
 /// One field line of a head, as offsets into the bytes of that head.
@@ -32,6 +35,8 @@ public import Memory
 @frozen public struct FieldTable: ~Copyable {
     @usableFromInline var lines: FixedArray<FieldLine>
     @usableFromInline var used = 0
+    /// Which meanings its lines have, dropped ones too, as bits; not that of `other`.
+    @usableFromInline var kinds: UInt32 = 0
 
     /// Room for `capacity` lines; one more is refused.
     @inlinable public init(capacity: Int) { lines = FixedArray(count: capacity) { _ in FieldLine() } }
@@ -39,13 +44,20 @@ public import Memory
     @inlinable public var count: Int { used }
     @inlinable public var capacity: Int { lines.count }
 
-    @inlinable public mutating func removeAll() { used = 0 }
+    @inlinable public mutating func removeAll() {
+        used = 0
+        kinds = 0
+    }
+
+    /// Whether there may be a line of a meaning in `kinds`, without a walk.
+    @inlinable @inline(__always) func mayHold(_ kinds: UInt32) -> Bool { self.kinds & kinds != 0 }
 
     /// `false` when the table is full.
     @inlinable public mutating func append(_ line: FieldLine) -> Bool {
         guard used < lines.count else { return false }
         lines[used] = line
         used &+= 1
+        if line.known != .other { kinds |= line.known.bit }
         return true
     }
 
@@ -57,6 +69,7 @@ public import Memory
         set {
             precondition(index < used)
             lines[index] = newValue
+            kinds |= newValue.known.bit
         }
     }
 
@@ -67,6 +80,7 @@ public import Memory
 
     /// The index of the first line of that meaning that is not dropped, `nil` when there is none.
     @inlinable public func firstIndex(of known: KnownField) -> Int? {
+        guard known == .other || mayHold(known.bit) else { return nil }
         for index in 0..<used where lines[index].known == known && !lines[index].isDropped { return index }
         return nil
     }

@@ -12,7 +12,20 @@ public enum HopByHop {
     /// Host and Content-Length stay even when Connection lists them: dropping what frames or routes a message that has
     /// been framed and routed by it would smuggle the rest.
     /// `false` when Connection lists more than `optionLimit` options: the message is to be refused.
-    @inlinable public static func drop(in fields: inout FieldTable, bytes: RawSpan) -> Bool {
+    @inlinable @inline(__always) public static func drop(in fields: inout FieldTable, bytes: RawSpan) -> Bool
+    {
+        fields.mayHold(kinds) ? dropThere(in: &fields, bytes: bytes) : true
+    }
+
+    /// The meanings of those that are dropped for their names.
+    @inlinable @inline(__always) static var kinds: UInt32 {
+        KnownField.connection.bit | KnownField.keepAlive.bit | KnownField.proxyConnection.bit
+            | KnownField.te.bit | KnownField.transferEncoding.bit | KnownField.upgrade.bit
+            | KnownField.http2Settings.bit | KnownField.proxyAuthenticate.bit
+            | KnownField.proxyAuthorization.bit
+    }
+
+    @usableFromInline static func dropThere(in fields: inout FieldTable, bytes: RawSpan) -> Bool {
         var options = 0
         for index in 0..<fields.count {
             let line = fields[index]
