@@ -26,6 +26,19 @@ public import Memory
 
     @inlinable public static func isValid(_ bytes: RawSpan) -> Bool { split(bytes) != nil }
 
+    /// The same for what is `range` of `bytes`; looks past it when bytes are there.
+    @inlinable public static func isValid(_ range: ByteRange, of bytes: RawSpan) -> Bool {
+        // Most have no port, and no byte but those of a name.
+        let end = range.upperBound
+        var offset = range.lowerBound
+        while range.count > 0, range.count <= 512, let place = bytes.notHostName(in16: offset) {
+            offset &+= place
+            if offset >= end { return true }
+            if place < 16 { break }
+        }
+        return isValid(bytes[range])
+    }
+
     /// The offset behind the `]`, 0 when there is no IPv6 address in brackets.
     @usableFromInline static func endOfBracketed(_ bytes: RawSpan) -> Int {
         let end = bytes.firstIndex(notIn: .ipv6Text, from: 1)

@@ -19,7 +19,7 @@ enum FieldLineParser {
     static func next(_ bytes: RawSpan, _ cursor: inout Int, into line: inout FieldLine) -> Step {
         let nameStart = cursor
         // Every head has one such line, which needs no look for a name.
-        if nameStart <= bytes.byteCount &- 2, bytes[nameStart] == 0x0d, bytes[nameStart &+ 1] == 0x0a {
+        if bytes.pair(ifAt: nameStart) == lineEnd {
             cursor = nameStart &+ 2
             return .end
         }
@@ -30,17 +30,11 @@ enum FieldLineParser {
             return withoutName(bytes, nameStart, nameEnd)
         }
         var valueStart = nameEnd &+ 1
-        while valueStart < bytes.byteCount, bytes[valueStart] == 0x20 || bytes[valueStart] == 0x09 {
-            valueStart &+= 1
-        }
-        let lineEnd = bytes.endOfFieldText(from: valueStart)
-        guard lineEnd <= bytes.byteCount &- 2 else {
-            return atTheEdge(bytes, lineEnd)
-        }
-        guard bytes[lineEnd] == 0x0d, bytes[lineEnd &+ 1] == 0x0a else {
-            return badEnd(bytes[lineEnd])
-        }
-        var valueEnd = lineEnd
+        while let byte = bytes.byte(ifAt: valueStart), byte == 0x20 || byte == 0x09 { valueStart &+= 1 }
+        let textEnd = bytes.endOfFieldText(from: valueStart)
+        guard let end = bytes.pair(ifAt: textEnd) else { return atTheEdge(bytes, textEnd) }
+        guard end == lineEnd else { return badEnd(UInt8(truncatingIfNeeded: end)) }
+        var valueEnd = textEnd
         while valueEnd > valueStart, bytes[valueEnd &- 1] == 0x20 || bytes[valueEnd &- 1] == 0x09 {
             valueEnd &-= 1
         }
@@ -50,9 +44,12 @@ enum FieldLineParser {
         line.value.start = UInt32(truncatingIfNeeded: valueStart)
         line.value.count = UInt32(truncatingIfNeeded: valueEnd &- valueStart)
         line.known = FieldNames.classify(line.name, of: bytes)
-        cursor = lineEnd &+ 2
+        cursor = textEnd &+ 2
         return .line
     }
+
+    /// CR LF.
+    private static var lineEnd: UInt16 { 0x0a0d }
 
     /// The answer where a line does not begin with a name and a colon.
     private static func withoutName(_ bytes: RawSpan, _ nameStart: Int, _ nameEnd: Int) -> Step {

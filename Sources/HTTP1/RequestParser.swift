@@ -107,7 +107,7 @@ struct RequestFacts {
             guard !hasHost else { return .repeatedHost }
             hasHost = true
             host = line.value
-            guard Authority.isValid(bytes[line.value]) else { return .badHost }
+            guard Authority.isValid(line.value, of: bytes) else { return .badHost }
         case .contentLength:
             contentLength =
                 contentLength == .absent ? ContentLength(bytes[line.value]) : .repeated

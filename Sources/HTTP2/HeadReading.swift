@@ -169,7 +169,7 @@ private struct SpecialFields {
             }
         }
         if head.authority.isEmpty { return .missingHost }
-        return Authority.isValid(bytes[head.authority]) ? nil : .badHost
+        return Authority.isValid(head.authority, of: bytes) ? nil : .badHost
     }
 }
 

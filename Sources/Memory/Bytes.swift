@@ -75,6 +75,19 @@ extension RawSpan {
         return unsafe unsafeLoadUnaligned(fromUncheckedByteOffset: offset, as: UInt64.self)
     }
 
+    /// The byte at `offset`, `nil` when it does not lie inside. For loops, as `word(ifAt:)`.
+    @inlinable @inline(__always) public func byte(ifAt offset: Int) -> UInt8? {
+        guard UInt(bitPattern: offset) < UInt(bitPattern: byteCount) else { return nil }
+        return unsafe unsafeLoad(fromUncheckedByteOffset: offset, as: UInt8.self)
+    }
+
+    /// Two bytes from `offset`, the first in the lower place; `nil` when not both lie inside.
+    @inlinable @inline(__always) public func pair(ifAt offset: Int) -> UInt16? {
+        guard offset >= 0, offset <= byteCount &- 2 else { return nil }
+        return UInt16(
+            littleEndian: unsafe unsafeLoadUnaligned(fromUncheckedByteOffset: offset, as: UInt16.self))
+    }
+
     /// `count` bytes (less than eight) from `offset`, the first in the lowest place, above them zeros. They must lie inside.
     @inlinable public func word(at offset: Int, count: Int) -> UInt64 {
         precondition(count >= 0 && count < 8 && offset >= 0 && offset <= byteCount &- count)

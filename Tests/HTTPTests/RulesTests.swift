@@ -57,6 +57,39 @@ private func listsFields(_ text: String) -> Bool {
     }
 
     @Test(
+        "each of them is dropped where it stands alone, and nothing else is",
+        arguments: [
+            ("Connection: x", []), ("Keep-Alive: 1", []), ("Proxy-Connection: a", []), ("TE: trailers", []),
+            ("Transfer-Encoding: chunked", []), ("Upgrade: h2c", []), ("HTTP2-Settings: a", []),
+            ("Proxy-Authenticate: a", []), ("Proxy-Authorization: a", []), ("Host: a", ["Host"]),
+            ("Authorization: a", ["Authorization"]), ("Content-Length: 1", ["Content-Length"]),
+            ("Cookie: a", ["Cookie"]), ("Date: a", ["Date"]), ("Expect: a", ["Expect"]),
+            ("Forwarded: a", ["Forwarded"]), ("Server: a", ["Server"]), ("Trailer: a", ["Trailer"]),
+            ("Via: a", ["Via"]), ("X-Forwarded-For: a", ["X-Forwarded-For"]), ("A: 1", ["A"]),
+        ])
+    func alone(text: String, expected: [String]) {
+        #expect(kept(text) == expected)
+    }
+
+    @Test("a table that was emptied, or whose line was changed, still tells what it has")
+    func changed() {
+        withTable("Connection: x\nX: 1") { table, bytes in
+            table.removeAll()
+            let name = ByteRange(start: 14, end: 15)
+            _ = table.append(FieldLine(name: name, value: name, known: .other))
+            let isKept = HopByHop.drop(in: &table, bytes: bytes) && !table[0].isDropped
+            #expect(isKept)
+            let places = (table.firstIndex(of: .te), table.firstIndex(of: .other))
+            #expect(places == (nil, 0))
+            table[0].known = .te
+            let found = table.firstIndex(of: .te)
+            #expect(found == 0)
+            let isDropped = HopByHop.drop(in: &table, bytes: bytes) && table[0].isDropped
+            #expect(isDropped)
+        }
+    }
+
+    @Test(
         "fields that Connection lists are told from what it says of itself",
         arguments: [
             ("A: 1", false), ("Connection: close", false), ("Connection: Keep-Alive, ,close", false),
@@ -101,6 +134,31 @@ private func listsFields(_ text: String) -> Bool {
         let bytes = Array(text.utf8)
         let isValid = Authority.isValid(bytes.rawSpan)
         #expect(!isValid)
+    }
+}
+
+extension AuthorityTests {
+    @Test("what stands around an authority changes nothing, whatever byte stands where in it")
+    func surrounded() {
+        var differing: [String] = []
+        for length in [1, 2, 8, 15, 16, 17, 31, 32, 33, 511, 512, 513] {
+            for place in 0..<min(length, 40) {
+                for byte in UInt8.min...UInt8.max {
+                    var authority = Array(repeating: UInt8(ascii: "a"), count: length)
+                    authority[place] = byte
+                    let alone = Authority.isValid(authority.rawSpan)
+                    for behind in ["\r\nUser-Agent: aaaaaaaaaaaa", "aaaaaaaaaaaaaaaaaaaaaaaaa", "\r\n"] {
+                        let all = Array("Host: ".utf8) + authority + Array(behind.utf8)
+                        let range = ByteRange(start: 6, end: 6 + length)
+                        let within = Authority.isValid(range, of: all.rawSpan)
+                        if within != alone { differing.append("\(byte) at \(place) of \(length)") }
+                    }
+                }
+            }
+        }
+        #expect(differing == [])
+        let isEmptyValid = Authority.isValid(.empty, of: Array("aaaaaaaaaaaaaaaaaaaa".utf8).rawSpan)
+        #expect(!isEmptyValid)
     }
 }
 

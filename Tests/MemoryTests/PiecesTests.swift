@@ -53,6 +53,16 @@ import Testing
         }
     }
 
+    @Test("what may lie outside is looked for, and is none there") func outside() {
+        let bytes: [UInt8] = [1, 2, 3]
+        let single = [-1, 0, 2, 3, .min, .max].map { bytes.rawSpan.byte(ifAt: $0) }
+        #expect(single == [nil, 1, 3, nil, nil, nil])
+        let pairs = [-1, 0, 1, 2, 3, .min, .max].map { bytes.rawSpan.pair(ifAt: $0) }
+        #expect(pairs == [nil, 0x0201, 0x0302, nil, nil, nil, nil])
+        let empty = (RawSpan().byte(ifAt: 0), RawSpan().pair(ifAt: 0))
+        #expect(empty == (nil, nil))
+    }
+
     @Test("a short text holds up to 48 bytes, and none that is longer") func short() {
         for length in 0...48 {
             let kept = ShortText(numbered(length).rawSpan)?.withBytes { $0.array }

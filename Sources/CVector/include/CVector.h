@@ -21,7 +21,7 @@ static inline bool cvector_same(const void *one, const void *other, size_t count
 
 // Copies `count` bytes to where none of them lies: up to 64, as nearly every piece of a head has, by a few moves and no call. The
 // moves overlap, and each byte is read before any is written.
-static inline void cvector_copy(void *to, const void *from, size_t count) {
+__attribute__((always_inline)) static inline void cvector_copy(void *to, const void *from, size_t count) {
     char *target = (char *)to;
     const char *source = (const char *)from;
     if (count >= 16) {
@@ -121,6 +121,13 @@ static inline size_t cvector_not_plain_in_16(const void *text) {
                         (cvector_bytes)(bytes == '?') | (cvector_bytes)(bytes == '%') | (cvector_bytes)(bytes == '\\');
     // `.` and `/` differ in one bit.
     return cvector_first(odd | ((cvector_bytes)(before == '/') & (cvector_bytes)((bytes | 1) == '/')));
+}
+
+// Of sixteen bytes the offset of the first that is none of a host name: letters, digits and `-._~`; 16 when all are.
+static inline size_t cvector_not_host_in_16(const void *text) {
+    cvector_bytes bytes = cvector_load(text);
+    return cvector_first(~(cvector_name(bytes) | (cvector_bytes)(bytes == '.') | (cvector_bytes)(bytes == '_') |
+                           (cvector_bytes)(bytes == '~')));
 }
 
 // The offset of the first control byte other than tab; `count` when there is none.
