@@ -62,8 +62,10 @@ public import Memory
     /// Method, space, path and query as they stand together in the bytes of a head of HTTP/1; `nil` where they do not, as when
     /// the target has more than path and query.
     @inlinable public var line: ByteRange? {
-        guard version != .http2, path.start == target.start, !methodBytes.isEmpty else { return nil }
-        return ByteRange(start: methodBytes.lowerBound, end: target.upperBound)
+        @inline(__always) get {
+            guard version != .http2, path.start == target.start, !methodBytes.isEmpty else { return nil }
+            return ByteRange(start: methodBytes.lowerBound, end: target.upperBound)
+        }
     }
 
     /// Ready for the next head.

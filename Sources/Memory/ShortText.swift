@@ -1,6 +1,7 @@
 /// At most 48 bytes of text, held in place: for what is said anew again and again, such as the address of a connection.
 @frozen public struct ShortText: ~Copyable, Sendable {
-    @usableFromInline var words = InlineArray<6, UInt64>(repeating: 0)
+    // A tuple, which is moved from where it lies: an array would be copied for each look at it.
+    @usableFromInline var words: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0, 0)
     @usableFromInline var count: UInt8 = 0
 
     /// Most bytes that one holds.
@@ -12,12 +13,12 @@
     /// A copy of `text`; `nil` when that is longer than `capacity`.
     public init?(_ text: RawSpan) {
         guard text.byteCount <= ShortText.capacity else { return nil }
-        var offset = 0
-        while offset < text.byteCount {
-            let left = text.byteCount &- offset
-            words[offset / 8] = left >= 8 ? text.word(at: offset) : text.word(at: offset, count: left)
-            offset &+= 8
+        func word(_ index: Int) -> UInt64 {
+            let left = text.byteCount &- index &* 8
+            return left >= 8
+                ? text.word(at: index &* 8) : left > 0 ? text.word(at: index &* 8, count: left) : 0
         }
+        words = (word(0), word(1), word(2), word(3), word(4), word(5))
         count = UInt8(truncatingIfNeeded: text.byteCount)
     }
 
@@ -26,7 +27,11 @@
 
     /// Calls `body` with the bytes of the text.
     @inlinable public func withBytes<Result>(_ body: (RawSpan) -> Result) -> Result {
-        body(words.rawSpan.extracting(0..<Int(count)))
+        var copy = words
+        return unsafe withUnsafeBytes(of: &copy) { buffer in
+            let span = unsafe RawSpan(_unsafeBytes: buffer)
+            return body(span.extracting(0..<Int(count)))
+        }
     }
 }
 
@@ -47,10 +52,8 @@ extension Block {
         }
         let target = unsafe base + end
         if first > 0 { unsafe target.copyMemory(from: before.utf8Start, byteCount: first) }
-        for index in 0..<6 {
-            unsafe (target + first).storeBytes(
-                of: text.words[index], toByteOffset: index &* 8, as: UInt64.self)
-        }
+        unsafe (target + first).storeBytes(
+            of: text.words, as: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64).self)
         // The count is never more than the capacity.
         let count = text.byteCount
         if last > 0 {

@@ -29,26 +29,9 @@ extension Worker {
                 $1[snapshot].routes[route].requestEdits.apply(to: &$0.fields, of: bytes)
             }
         }
-        // 4 KiB are for what we add; a block of the usual size does for nearly every head.
-        let hasIdentity = downstreams[exchanges[id].downstream].hasIdentity
-        let added =
-            4096 &+ (hasIdentity ? 2048 : 0)
-            &+ (isEdited ? snapshots[snapshot].routes[route].requestEdits.byteCount : 0)
-        let isLarge = bytes.byteCount > blocks.blockCapacity &- added
-        guard var writer = isLarge ? HeadWriter(from: largeBlocks) : HeadWriter(from: blocks) else {
-            return .overloaded
-        }
-
+        // Looked up before the first byte is written: what is written might change it, for all that the compiler knows.
         let stripped = snapshots[current].routes[route].strippedBytes
-        if stripped == 0, !usesPathBlock, let line = requestHead.line {
-            writer.requestLine(bytes[line])
-        } else if usesPathBlock {
-            Worker.writeLine(&writer, requestHead, path: pathBlock.bytes, stripped: stripped, bytes)
-        } else {
-            Worker.writeLine(&writer, requestHead, path: bytes[requestHead.path], stripped: stripped, bytes)
-        }
-        writer.text("Host: ")
-        let hostStart = writer.byteCount
+        let preservesHost = snapshots[current].routes[route].preservesHost
         let service = snapshots[current].routes[route].service
         let began = exchanges[id].facts.began
         // Most services have one endpoint.
@@ -59,12 +42,31 @@ extension Worker {
             }
         }
         exchanges[id].endpointChoice = choice
-        if snapshots[current].routes[route].preservesHost, !requestHead.authority.isEmpty {
+        // 4 KiB are for what we add; a block of the usual size does for nearly every head.
+        let hasIdentity = downstreams[exchanges[id].downstream].hasIdentity
+        let added =
+            4096 &+ (hasIdentity ? 2048 : 0)
+            &+ (isEdited ? snapshots[snapshot].routes[route].requestEdits.byteCount : 0)
+        let isLarge = bytes.byteCount > blocks.blockCapacity &- added
+        guard var writer = isLarge ? HeadWriter(from: largeBlocks) : HeadWriter(from: blocks) else {
+            return .overloaded
+        }
+
+        if stripped == 0, !usesPathBlock, let line = requestHead.line {
+            writer.requestLine(bytes[line])
+        } else if usesPathBlock {
+            Worker.writeLine(&writer, requestHead, path: pathBlock.bytes, stripped: stripped, bytes)
+        } else {
+            Worker.writeLine(&writer, requestHead, path: bytes[requestHead.path], stripped: stripped, bytes)
+        }
+        writer.text("Host: ")
+        if preservesHost, !requestHead.authority.isEmpty {
             writer.text("", bytes[requestHead.authority], "\r\n")
         } else {
-            writer.text("", snapshots[current].services[service].endpoints[choice].authority.span, "\r\n")
+            let start = writer.byteCount
             let count = snapshots[current].services[service].endpoints[choice].authority.count
-            exchanges[id].hostValue = ByteRange(start: hostStart, end: hostStart + count)
+            writer.text("", snapshots[current].services[service].endpoints[choice].authority.span, "\r\n")
+            exchanges[id].hostValue = ByteRange(start: start, end: start &+ count)
         }
         writer.fields(requestHead.fields, of: bytes, isText: exchanges[id].stream == nil)
         if isEdited { snapshots[snapshot].routes[route].requestEdits.write(to: &writer) }
