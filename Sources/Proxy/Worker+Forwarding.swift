@@ -30,11 +30,11 @@ extension Worker {
         }
         // An IPv6 address has colons, which want quotes and brackets (RFC 7239 §6).
         if isV6 {
-            writer.text("for=\"[", downstreams[downstream].peerText, "]\"")
+            writer.text("for=\"[", downstreams[downstream].peerText, "]\";proto=http")
         } else {
-            writer.text("for=", downstreams[downstream].peerText, "")
+            writer.text("for=", downstreams[downstream].peerText, ";proto=http")
         }
-        if isEncrypted { writer.text(";proto=https") } else { writer.text(";proto=http") }
+        if isEncrypted { writer.text("s") }
         if authority.isEmpty {
             writer.text("\r\n")
         } else {
