@@ -334,6 +334,8 @@ extension Worker {
             close(id, &loop)
         } else {
             settings.meters.count(.headTimeout)
+            // What was parsed last may be of another connection: a HEAD there would take this answer's body.
+            requestHead.reset()
             refuseHead(.requestTimeout, on: id, &loop)
         }
     }

@@ -78,6 +78,17 @@ def test_a_head_that_does_not_come_is_408(quick, clients):
     assert client.until_close() == b""
 
 
+def test_a_head_that_does_not_come_is_408_with_a_body_whatever_others_ask(quick, clients):
+    """RFC 9110 section 9.3.2: only the answer to a HEAD has none."""
+    client = clients(quick)
+    client.send(b"GET / HTTP/1.1\r\nHost: ga")
+    # Enough of them that each worker has parsed one last.
+    for _ in range(8):
+        assert clients(quick).ask("HEAD").status == 200
+    problem(client.response(), "request_timeout")
+    assert client.until_close() == b""
+
+
 def test_a_head_that_comes_byte_by_byte_is_408_all_the_same(quick, clients):
     """Slowloris: the whole head has one deadline, which bytes do not move."""
     client = clients(quick)
