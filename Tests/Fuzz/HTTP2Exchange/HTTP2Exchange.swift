@@ -27,7 +27,8 @@ import Upstreams
 /// One worker for all inputs: that each leaves nothing behind is proven by those that follow.
 private let house = House()
 
-/// Turns in which a connection may come to its end; a worker that needs more spins or has forgotten it.
+/// Turns in which a connection may come to its end, beside one for each byte of the input, as a client may send them one by
+/// one; a worker that needs more spins or has forgotten it.
 private let patience = 20_000
 
 /// What the gateway keeps to build heads in, once some were built.
@@ -97,8 +98,9 @@ private final class House: @unchecked Sendable {
         var client = Client(wire, input(bytes, seeds), pieces: Int(seeds[1]))
         var services: [Service] = []
         let leavesAt = seeds[3] & 15 == 0 ? Int.max : 4 * Int(seeds[3] & 15)
+        let last = patience + bytes.count
         var turns = 0
-        while turns < patience, !client.isOver || !services.isEmpty || kernel.openCount > ownDescriptors {
+        while turns < last, !client.isOver || !services.isEmpty || kernel.openCount > ownDescriptors {
             client.act()
             // Who has said all, or means to leave in the middle, is gone after a while.
             if turns >= leavesAt || (client.hasSaidAll && turns > client.saidAllAt + 60) {
@@ -118,7 +120,7 @@ private final class House: @unchecked Sendable {
             precondition(kernel.idleTurns < 100, "the loop turns and nothing moves")
             turns += 1
         }
-        precondition(turns < patience, "a connection does not come to its end")
+        precondition(turns < last, "a connection does not come to its end")
         judge(meters.exchangeCount(labels: 4) - exchangesBefore, client)
     }
 
