@@ -466,7 +466,10 @@ func onReadData(
     }
     let stream = unsafe memory.assumingMemoryBound(to: StreamState.self)
     let held = unsafe stream.pointee.outbound.byteCount
-    let count = min(held, limit)
+    // Whole blocks where they make a frame of some size: they are framed and encrypted where they lie. A frame that ends within a
+    // block leaves crumbs, each of which becomes a record.
+    let whole = unsafe stream.pointee.outbound.byteCount(ofBlocksWithin: limit)
+    let count = whole > limit / 2 ? whole : min(held, limit)
     let isLast = unsafe count == held && stream.pointee.has(.outboundEnded)
     if count == 0, !isLast {
         unsafe stream.pointee.isDeferred = true
@@ -502,8 +505,10 @@ private func onSendData(
         return NGHTTP2_ERR_WOULDBLOCK.rawValue
     }
     // Both have room: `needed` blocks hold the frame even if every byte of it were copied.
-    guard unsafe appendHeader(frame.pointee.hd, to: output, from: pool),
-        unsafe output.pointee.append(first: count, of: &stream.pointee.outbound, from: pool.pointee)
+    guard
+        unsafe appendFrame(
+            frame.pointee.hd, payload: count, of: &stream.pointee.outbound, to: &output.pointee,
+            from: pool.pointee)
     else { return NGHTTP2_ERR_CALLBACK_FAILURE.rawValue }
     if unsafe stream.pointee.has(.wasFull),
         unsafe stream.pointee.outbound.byteCount < session.pointee.outboundBytes / 2
@@ -531,11 +536,11 @@ private func noteSent(
     }
 }
 
-/// The nine bytes before a frame's payload (RFC 9113 §4.1). nghttp2 has laid them out too, but in the buffer that all sessions
-/// share: when blocks ran out, another session may have written there since.
-private func appendHeader(
-    _ header: nghttp2_frame_hd, to output: UnsafeMutablePointer<ByteQueue>,
-    from pool: UnsafePointer<BlockPool>
+/// The nine bytes before a frame's payload (RFC 9113 §4.1), and the payload. nghttp2 has laid the nine out too, but in the buffer
+/// that all sessions share: when blocks ran out, another session may have written there since.
+private func appendFrame(
+    _ header: nghttp2_frame_hd, payload count: Int, of source: inout ByteQueue, to output: inout ByteQueue,
+    from pool: borrowing BlockPool
 ) -> Bool {
     let stream = UInt32(bitPattern: header.stream_id)
     let length = UInt64(truncatingIfNeeded: header.length)
@@ -543,7 +548,13 @@ private func appendHeader(
         length &<< 40 | UInt64(header.type) &<< 32 | UInt64(header.flags) &<< 24 | UInt64(stream) &>> 8
     var bytes = (word.bigEndian, UInt8(truncatingIfNeeded: stream))
     return unsafe withUnsafeBytes(of: &bytes) { buffer in
-        unsafe output.pointee.append(RawSpan(_unsafeBytes: buffer).extracting(0..<9), from: pool.pointee)
+        let nine = unsafe RawSpan(_unsafeBytes: buffer).extracting(0..<9)
+        // A block that goes as it is takes its header in front, if it has the room: one piece to encrypt, and to send.
+        let first = source.firstBytes.byteCount
+        if first > ByteQueue.mostCopied, first <= count, source.prepend(nine) {
+            return output.append(first: count &+ 9, of: &source, from: pool)
+        }
+        return output.append(nine, from: pool) && output.append(first: count, of: &source, from: pool)
     }
 }
 

@@ -163,6 +163,9 @@
         other.blocks = 0
     }
 
+    /// Most bytes of a block that are copied behind others instead of moving the block.
+    public static var mostCopied: Int { 2048 }
+
     /// Moves the first `count` bytes of `other` to the end: whole blocks are moved, the piece of a block is copied.
     /// `false` when the pool has no block for that piece; what was moved by then stays moved.
     public mutating func append(
@@ -173,7 +176,7 @@
         while left > 0, let header = unsafe other.head {
             let held = unsafe header.pointee.end &- header.pointee.start
             // A small piece is copied behind what the last block has: a chain of crumbs costs more than the copy.
-            let isCrumb = held <= 2048 && tailRoom >= held
+            let isCrumb = held <= ByteQueue.mostCopied && tailRoom >= held
             if held <= left && !isCrumb {
                 unsafe other.head = header.pointee.next
                 if unsafe other.head == nil { unsafe other.tail = nil }
@@ -264,12 +267,46 @@
         return written
     }
 
-    /// Lets `fill` write into up to four fresh blocks at once; it gets their spaces and how many there are, and returns
-    /// how many bytes it wrote, first block first. Blocks that got none go back. `nil` when the pool is exhausted.
+    /// Copies `bytes` in front of the first byte, into room that its block has there: some was left, or read away. `false`, with
+    /// nothing written, when there is not enough.
+    @inlinable public mutating func prepend(_ span: RawSpan) -> Bool {
+        guard let first = unsafe head, unsafe first.pointee.start >= span.byteCount else { return false }
+        unsafe first.pointee.start &-= span.byteCount
+        bytes &+= span.byteCount
+        unsafe span.withUnsafeBytes { source in
+            guard let start = source.baseAddress else { return }
+            unsafe (UnsafeMutableRawPointer(first) + BlockHeader.reserved + first.pointee.start)
+                .copyMemory(from: start, byteCount: span.byteCount)
+        }
+        return true
+    }
+
+    /// How many bytes the first blocks hold together, as many of them as do not exceed `limit`.
+    @inlinable public func byteCount(ofBlocksWithin limit: Int) -> Int {
+        var sum = 0
+        var next = unsafe head
+        while let header = unsafe next {
+            let held = unsafe header.pointee.end &- header.pointee.start
+            guard held <= limit &- sum else { break }
+            sum &+= held
+            unsafe next = header.pointee.next
+        }
+        return sum
+    }
+
+    /// Room that `fillFourUnsafely` leaves in front of what it reads: for the header of a frame, and so much that a block of
+    /// payload, framed and encrypted, is a block again. The bytes still begin on a cache line.
+    public static var headroom: Int { 64 }
+
+    /// Lets `fill` write into up to four fresh blocks at once, `headroom` behind their beginnings; it gets their spaces and how
+    /// many there are, and returns how many bytes it wrote, first block first. Blocks that got none go back. `nil` when the pool
+    /// is exhausted.
     @unsafe public mutating func fillFourUnsafely(
         from pool: borrowing BlockPool,
         _ fill: (borrowing InlineArray<4, UnsafeMutableRawBufferPointer>, Int) -> Int
     ) -> Int? {
+        // A pool of very small blocks has no room to leave.
+        let headroom = pool.blockCapacity > 4 * ByteQueue.headroom ? ByteQueue.headroom : 0
         var headers = unsafe InlineArray<4, UnsafeMutablePointer<BlockHeader>?>(repeating: nil)
         var spaces = unsafe InlineArray<4, UnsafeMutableRawBufferPointer>(
             repeating: UnsafeMutableRawBufferPointer(start: nil, count: 0))
@@ -277,20 +314,22 @@
         while count < 4, let header = unsafe pool.takeHeader() {
             unsafe headers[count] = header
             unsafe spaces[count] = UnsafeMutableRawBufferPointer(
-                start: UnsafeMutableRawPointer(header) + BlockHeader.reserved, count: header.pointee.capacity)
+                start: UnsafeMutableRawPointer(header) + BlockHeader.reserved + headroom,
+                count: header.pointee.capacity - headroom)
             count += 1
         }
         guard count > 0 else { return nil }
         let written = unsafe fill(spaces, count)
-        precondition(written >= 0 && written <= count * pool.blockCapacity)
+        precondition(written >= 0 && written <= count * (pool.blockCapacity - headroom))
         var left = written
         for index in 0..<count {
             guard let header = unsafe headers[index] else { continue }
-            let held = unsafe min(left, header.pointee.capacity)
+            let held = unsafe min(left, header.pointee.capacity - headroom)
             if held == 0 {
                 unsafe BlockPool.giveBack(header)
             } else {
-                unsafe header.pointee.end = held
+                unsafe header.pointee.start = headroom
+                unsafe header.pointee.end = headroom + held
                 unsafe link(header)
                 left -= held
             }

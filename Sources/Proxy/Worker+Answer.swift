@@ -474,8 +474,8 @@ extension Worker {
 
     /// Frames and encrypts what is next. `false` when the connection is over or must wait for blocks.
     private mutating func fillSocketQueue(_ id: SlabID, _ loop: inout EventLoop) -> Bool {
-        if downstreams[id].phase == .http2, downstreams[id].plaintext.byteCount < Worker.sinkBytes {
-            let room = Worker.sinkBytes &- downstreams[id].plaintext.byteCount
+        if downstreams[id].phase == .http2, downstreams[id].plaintext.byteCount < Worker.framedBytes {
+            let room = Worker.framedBytes &- downstreams[id].plaintext.byteCount
             switch downstreams[id].writeFrames(limit: room, from: blocks) {
             case .done, .limitReached: break
             case .outOfBlocks: awaitBlocks(downstream: id, &loop)

@@ -206,6 +206,8 @@ public struct Worker: ~Copyable {
 
     /// Bytes that a sink may hold before its source is no longer read.
     static var sinkBytes: Int { 65536 }
+    /// Bytes of frames that are written before they are encrypted and sent: with less than one frame over, four full ones.
+    static var framedBytes: Int { 60 << 10 }
     /// Most bytes of an answer, head and body, that are copied to the client's side together.
     static var wholeAnswerBytes: Int { 4096 }
     /// Bytes that one connection may bring in one turn.

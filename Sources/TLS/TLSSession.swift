@@ -185,6 +185,8 @@ extension TLSSession {
         guard unfinishedBytes <= plaintext.byteCount else { return .failed(fail()) }
         var done = 0
         while !plaintext.isEmpty, done < limit {
+            // A block is not cut in two records for the limit's sake.
+            if done > 0, min(plaintext.firstBytes.byteCount, TLSSession.recordLimit) > limit &- done { break }
             let count = recordLength(of: plaintext, after: output, pool: pool, limit: limit &- done)
             guard count > 0 else { return .outOfBlocks }
             let status = writeRecord(count, of: plaintext, to: &output, pool: pool)

@@ -239,10 +239,65 @@ import Testing
             steps.insert("\(step)")
             if step == .done { break }
         }
-        #expect(steps.contains(blocks == 64 ? "limitReached" : "outOfBlocks"))
+        #expect(steps.contains(blocks == 4 ? "outOfBlocks" : "limitReached"))
         let received = Wire.frames(bytes).filter { $0.kind == .data }.flatMap(\.payload)
         #expect(received == body)
         #expect(server.events() == [.closed(stream)])
+    }
+
+    @Test("§4.1: a frame is a block as it was read, with its header in front, as far as windows let it")
+    func framesInPlace() throws {
+        let server = Server()
+        server.begin(Wire.headers(1, Wire.request()) + Wire.frame(.windowUpdate, Wire.big(1 << 20)))
+        let stream = try #require(server.onlyRequest())
+        server.respond(stream)
+        _ = server.written()
+        var body = ByteQueue()
+        for _ in 0..<2 {
+            let read = unsafe body.fillFourUnsafely(from: server.pool) { spaces, count in
+                for index in 0..<count {
+                    unsafe spaces[index].initializeMemory(as: UInt8.self, repeating: 0x61)
+                }
+                return 4 * 16256
+            }
+            #expect(read == 4 * 16256)
+        }
+        server.session.appendBody(stream, from: &body)
+        server.session.endBody(stream)
+        var output = ByteQueue()
+        let blocked = server.session.write(into: &output, pool: server.pool, limit: .max)
+        let first = (Wire.frames(output.array).map(\.payload.count), output.blockCount)
+        // The stream's window is 65,535: four blocks, and what is left of it out of the fifth.
+        #expect(blocked == .done && first.0 == [16256, 16256, 16256, 16256, 511] && first.1 == 5)
+        server.receive(Wire.frame(.windowUpdate, stream: 1, Wire.big(1 << 20)))
+        output.removeAll()
+        let done = server.session.write(into: &output, pool: server.pool, limit: .max)
+        let rest = Wire.frames(output.array)
+        let blocks = output.blockCount
+        #expect(done == .done && rest.map(\.payload.count) == [15745, 16256, 16256, 16256] && blocks == 4)
+        #expect(rest.last?.endsStream == true)
+        #expect(rest.allSatisfy { $0.payload.allSatisfy { $0 == 0x61 } })
+    }
+
+    @Test(
+        "§6.9: whatever a window lets through is sent, be it a byte", arguments: [1, 2, 3, 100, 16384, 16385])
+    func smallWindow(size: Int) throws {
+        let server = Server()
+        server.begin(Wire.headers(1, Wire.request()))
+        let setting: [UInt8] = [0, 4] + Wire.big(UInt32(size))
+        server.receive(Wire.frame(.settings, setting))
+        let stream = try #require(server.onlyRequest())
+        server.respond(stream)
+        let isTaken = server.append(stream, [UInt8](repeating: 0x61, count: 60000))
+        var count = 0
+        for _ in 0..<3 {
+            let sent = server.frames().filter { $0.kind == .data }.map(\.payload.count).reduce(0, +)
+            #expect(sent == size)
+            count += sent
+            server.receive(Wire.frame(.windowUpdate, stream: 1, Wire.big(UInt32(size))))
+        }
+        let left = server.outboundCount(stream)
+        #expect(isTaken && left == 60000 - count)
     }
 
     @Test("§3.4: what is no preface fails at once")

@@ -108,6 +108,62 @@ import Testing
         #expect(halves.1 == Array(bytes.dropFirst(count)))
     }
 
+    @Test(
+        "bytes go in front of the first where its block has room, and only there", arguments: [0, 8, 9, 20])
+    func inFront(readAway: Int) {
+        let pool = BlockPool(blockBytes: 128, limit: 100)
+        var queue = ByteQueue()
+        let bytes = (0..<100).map { UInt8(truncatingIfNeeded: $0) }
+        let isFilled = queue.append(bytes.rawSpan, from: pool)
+        queue.consume(readAway)
+        let nine = [UInt8](repeating: 0xff, count: 9)
+        let isPut = queue.prepend(nine.rawSpan)
+        let all = queue.array
+        let counts = (queue.byteCount, queue.blockCount)
+        #expect(isFilled && isPut == (readAway >= 9))
+        #expect(all == (isPut ? nine : []) + Array(bytes.dropFirst(readAway)))
+        #expect(counts == (all.count, 2))
+        var empty = ByteQueue()
+        let isPutInNone = empty.prepend(nine.rawSpan)
+        #expect(!isPutInNone)
+    }
+
+    @Test(
+        "whole blocks are counted up to a limit",
+        arguments: [(0, 0), (63, 0), (64, 64), (191, 128), (192, 192), (200, 200), (.max, 200)])
+    func wholeBlocks(limit: Int, count: Int) {
+        let pool = BlockPool(blockBytes: 128, limit: 100)
+        var queue = ByteQueue()
+        let isFilled = queue.append([UInt8](repeating: 1, count: 200).rawSpan, from: pool)
+        let counted = queue.byteCount(ofBlocksWithin: limit)
+        #expect(isFilled && counted == count)
+    }
+
+    @Test("four blocks are filled at once, with room in front of each", arguments: [1, 16256, 16257, 65024])
+    func fourBlocks(count: Int) {
+        let pool = BlockPool(limit: 4)
+        var queue = ByteQueue()
+        let filled = unsafe queue.fillFourUnsafely(from: pool) { spaces, number in
+            var left = count
+            for index in 0..<number {
+                let part = unsafe min(left, spaces[index].count)
+                for offset in 0..<part {
+                    unsafe spaces[index][offset] = UInt8(truncatingIfNeeded: left &- offset)
+                }
+                left -= part
+            }
+            return count
+        }
+        let all = queue.array
+        let blocks = queue.blockCount
+        let out = pool.outstanding
+        #expect(filled == count && blocks == (count + 16255) / 16256 && out == blocks)
+        #expect(all == (0..<count).map { UInt8(truncatingIfNeeded: count &- $0) })
+        let isPut = queue.prepend([UInt8](repeating: 2, count: ByteQueue.headroom).rawSpan)
+        let isPutAgain = queue.prepend([3].rawSpan)
+        #expect(isPut && !isPutAgain)
+    }
+
     @Test("scattered bytes come together in one larger block") func contiguous() {
         let pool = BlockPool(blockBytes: 128, limit: 100)
         let large = BlockPool(blockBytes: 1024, limit: 1)

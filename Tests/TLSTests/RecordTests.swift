@@ -96,14 +96,19 @@ import Testing
         #expect(second == .progress(40000) && sentLarge == 40000 + 3 * 22)
     }
 
-    @Test("a write takes no more than its limit") func writeLimit() throws {
+    @Test(
+        "a write takes no more than its limit, and begins no block that it cannot take whole but the first",
+        arguments: [
+            (1000, 1000), (16320, 16320), (20000, 16320), (32640, 32640), (40000, 32640), (.max, 50000),
+        ])
+    func writeLimit(limit: Int, taken: Int) throws {
         var line = try established(TLS1_3_VERSION)
         var queue = ByteQueue()
         let isFilled = queue.append(pattern(50000).rawSpan, from: line.pool)
         #expect(isFilled)
-        let step = line.session.write(plaintext: &queue, output: &line.output, pool: line.pool, limit: 20000)
+        let step = line.session.write(plaintext: &queue, output: &line.output, pool: line.pool, limit: limit)
         let left = queue.byteCount
-        #expect(step == .progress(20000) && left == 30000)
+        #expect(step == .progress(taken) && left == 50000 - taken)
     }
 
     @Test(
