@@ -467,9 +467,9 @@ func onReadData(
     let stream = unsafe memory.assumingMemoryBound(to: StreamState.self)
     let held = unsafe stream.pointee.outbound.byteCount
     // Whole blocks where they make a frame of some size: they are framed and encrypted where they lie. A frame that ends within a
-    // block leaves crumbs, each of which becomes a record.
+    // block leaves crumbs, each of which becomes a record. A small window is used up, whatever the blocks are.
     let whole = unsafe stream.pointee.outbound.byteCount(ofBlocksWithin: limit)
-    let count = whole > limit / 2 ? whole : min(held, limit)
+    let count = whole > max(limit / 2, ByteQueue.mostCopied) ? whole : min(held, limit)
     let isLast = unsafe count == held && stream.pointee.has(.outboundEnded)
     if count == 0, !isLast {
         unsafe stream.pointee.isDeferred = true

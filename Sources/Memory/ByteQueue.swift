@@ -238,21 +238,25 @@
     }
 
     /// Lets `fill` write behind the last byte: into the last block's room if that is at least `minimum`, else into a
-    /// fresh block. It returns how many bytes it wrote; a fresh block that got none goes back. `nil` when the pool is
-    /// exhausted and `fill` was not called. For rooms that call C.
+    /// fresh block, `headroom` behind its beginning where it is larger than a few of them. It returns how many bytes it wrote; a
+    /// fresh block that got none goes back. `nil` when the pool is exhausted and `fill` was not called. For rooms that call C.
     @inlinable @inline(__always) @unsafe public mutating func fillUnsafely(
-        minimum: Int, from pool: borrowing BlockPool, _ fill: (UnsafeMutableRawBufferPointer) -> Int
+        minimum: Int, headroom: Int = 0, from pool: borrowing BlockPool,
+        _ fill: (UnsafeMutableRawBufferPointer) -> Int
     ) -> Int? {
         if tailRoom < minimum || blocks == 0 {
             guard let header = unsafe pool.takeHeader() else { return nil }
+            let headroom = pool.blockCapacity > 4 &* headroom ? headroom : 0
             let space = unsafe UnsafeMutableRawBufferPointer(
-                start: UnsafeMutableRawPointer(header) + BlockHeader.reserved, count: header.pointee.capacity)
+                start: UnsafeMutableRawPointer(header) + BlockHeader.reserved + headroom,
+                count: header.pointee.capacity &- headroom)
             let written = unsafe fill(space)
             precondition(written >= 0 && written <= space.count)
             if written == 0 {
                 unsafe BlockPool.giveBack(header)
             } else {
-                unsafe header.pointee.end = written
+                unsafe header.pointee.start = headroom
+                unsafe header.pointee.end = headroom &+ written
                 unsafe link(header)
             }
             return written
@@ -294,7 +298,7 @@
         return sum
     }
 
-    /// Room that `fillFourUnsafely` leaves in front of what it reads: for the header of a frame, and so much that a block of
+    /// Room that is left in front of what may go on in frames: for the header of one, and so much that a block of
     /// payload, framed and encrypted, is a block again. The bytes still begin on a cache line.
     public static var headroom: Int { 64 }
 

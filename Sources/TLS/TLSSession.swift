@@ -113,6 +113,8 @@ public import Memory
     ) -> ReadStep {
         if let failure { return .failed(failure) }
         let handle = unsafe self.handle
+        // What a service sends may go on in frames.
+        let headroom = isClient ? ByteQueue.headroom : 0
         var done = 0
         let status = unsafe withWires(bio, &ciphertext, &output, pool) { input in
             clearStaleErrors()
@@ -121,8 +123,9 @@ public import Memory
                 var isFull = false
                 let left = limit &- done
                 // Into the last block if it has some room: crumbs of one record each would fill the pool.
-                let count = unsafe plaintext.fillUnsafely(minimum: TLSSession.leastRoom, from: pool) {
-                    space in
+                let count = unsafe plaintext.fillUnsafely(
+                    minimum: TLSSession.leastRoom, headroom: headroom, from: pool
+                ) { space in
                     var count = 0
                     let wanted = min(space.count, left)
                     let result = unsafe SSL_read_ex(handle, space.baseAddress, wanted, &count)

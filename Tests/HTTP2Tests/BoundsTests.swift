@@ -279,6 +279,28 @@ import Testing
         #expect(rest.allSatisfy { $0.payload.allSatisfy { $0 == 0x61 } })
     }
 
+    @Test("§6.9: small blocks do not make a small window's frames smaller")
+    func smallBlocks() throws {
+        let server = Server()
+        server.begin(Wire.headers(1, Wire.request()))
+        server.receive(Wire.frame(.settings, [0, 4] + Wire.big(100)))
+        let stream = try #require(server.onlyRequest())
+        server.respond(stream)
+        let pool = BlockPool(blockBytes: 64 + 53, limit: 100)
+        for _ in 0..<20 {
+            var piece = ByteQueue()
+            let isFilled = piece.append([UInt8](repeating: 0x61, count: 53).rawSpan, from: pool)
+            #expect(isFilled)
+            server.session.appendBody(stream, from: &piece)
+        }
+        var counts: [Int] = []
+        for _ in 0..<4 {
+            counts += server.frames().filter { $0.kind == .data }.map(\.payload.count)
+            server.receive(Wire.frame(.windowUpdate, stream: 1, Wire.big(100)))
+        }
+        #expect(counts == [100, 100, 100, 100])
+    }
+
     @Test(
         "§6.9: whatever a window lets through is sent, be it a byte", arguments: [1, 2, 3, 100, 16384, 16385])
     func smallWindow(size: Int) throws {

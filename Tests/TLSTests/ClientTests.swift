@@ -37,12 +37,16 @@ struct Pair: ~Copyable {
 
     /// What the client reads of what the server writes.
     mutating func deliver(_ bytes: [UInt8]) -> [UInt8] {
-        var plain = ByteQueue()
         var got = ByteQueue()
-        guard plain.append(bytes.rawSpan, from: pool) else { return [] }
+        deliver(bytes, to: &got)
+        return got.array
+    }
+
+    mutating func deliver(_ bytes: [UInt8], to got: inout ByteQueue) {
+        var plain = ByteQueue()
+        guard plain.append(bytes.rawSpan, from: pool) else { return }
         _ = server.write(plaintext: &plain, output: &toClient, pool: pool, limit: .max)
         _ = client.read(ciphertext: &toClient, plaintext: &got, output: &toServer, pool: pool, limit: .max)
-        return got.array
     }
 }
 
@@ -69,6 +73,20 @@ private func makeClient(
         #expect(chosen == .http11)
         let got = pair.deliver(pattern(50_000))
         #expect(got == pattern(50_000))
+    }
+
+    @Test("What a service sends lies in whole blocks, each with room for the header of a frame")
+    func headroom() throws {
+        var pair = try Pair(makeClient(), makeServer(), name: localhost)
+        let step = pair.handshake()
+        var got = ByteQueue()
+        pair.deliver(pattern(40_000), to: &got)
+        let blocks = (got.blockCount, got.byteCount(ofBlocksWithin: 16384))
+        let isPut = got.prepend([UInt8](repeating: 0, count: 9).rawSpan)
+        #expect(step == .done && blocks == (3, 16256) && isPut)
+        got.consume(9)
+        let all = got.array
+        #expect(all == pattern(40_000))
     }
 
     @Test(
